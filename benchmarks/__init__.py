@@ -1,0 +1,1 @@
+"""Light SIP agents, the demonstration, and the benchmarks."""

@@ -1,0 +1,47 @@
+"""Compiles every .pyx of sipcore/ and workers/; the metadata is in pyproject.toml.
+
+VIADUCT_FLAVOUR picks how: release (default), debug (asserts kept), asan (ASan + UBSan), trace (line tracing for coverage).
+Switching flavours needs `build_ext --force`.
+"""
+
+import os
+from glob import glob
+
+from setuptools import Extension, setup  # before Cython: it patches distutils
+
+from Cython.Build import cythonize
+
+FLAVOUR = os.environ.get("VIADUCT_FLAVOUR", "release")
+
+COMPILE = {
+    "release": ["-O3", "-fno-plt", "-fno-semantic-interposition", "-DCYTHON_WITHOUT_ASSERTIONS=1"],
+    "debug": ["-O1", "-g", "-fno-omit-frame-pointer"],
+    "asan": ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
+    "trace": ["-O0", "-DCYTHON_TRACE=1"],
+}
+LINK = {"asan": ["-fsanitize=address,undefined"]}
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": FLAVOUR in ("debug", "asan"),
+    "wraparound": False,
+    "initializedcheck": False,
+    "cdivision": True,
+    "embedsignature": True,
+    "linetrace": FLAVOUR == "trace",
+}
+
+if FLAVOUR not in COMPILE:
+    raise SystemExit(f"VIADUCT_FLAVOUR={FLAVOUR}: expected one of {', '.join(COMPILE)}")
+
+extensions = [
+    Extension(
+        path[:-4].replace(os.sep, "."),
+        [path],
+        extra_compile_args=["-Wall", "-Wno-unused-function", *COMPILE[FLAVOUR]],
+        extra_link_args=LINK.get(FLAVOUR, []),
+    )
+    for package in ("sipcore", "workers")
+    for path in sorted(glob(f"{package}/*.pyx"))
+]
+
+setup(ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES, nthreads=os.cpu_count() or 1, annotate=False))

@@ -1,0 +1,1 @@
+"""Where the log is committed: one module a kind of store."""

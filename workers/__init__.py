@@ -1,0 +1,1 @@
+"""One worker process: waits, reads, decides, writes."""
