@@ -1,0 +1,73 @@
+"""The shared page: one mapping, a row per worker of fixed-width counters, written only by its owner, and the destinations' loads.
+
+Layout (octets): PAGE_HEADER, then WORKERS_MAX rows of counters, then WORKERS_MAX rows of DESTINATIONS_MAX loads. The supervisor reads
+it as NumPy arrays (supervisor/metrics.py) through the names and shapes that counters.pyx exports.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+cdef enum:
+    PAGE_WORKERS = 64         # == steering's WORKERS_MAX
+    PAGE_DESTINATIONS = 1024  # == dispatcher's DESTINATIONS_MAX
+    PAGE_COUNTERS = 128
+    PAGE_HEADER = 4096
+
+cdef enum Counter:            # one column each; the names in counters.pyx stand in this order
+    COUNT_HEARTBEAT_MS = 0    # a gauge: the worker's monotonic clock when it last passed its batch boundary
+    COUNT_PID = 1             # a gauge
+    COUNT_LIVE = 2            # a gauge: 1 once its replica is live
+    COUNT_SEQUENCE = 3        # a gauge: the log sequence number it has applied
+    COUNT_DATAGRAMS_IN = 4
+    COUNT_DATAGRAMS_OUT = 5
+    COUNT_REQUESTS = 6
+    COUNT_RESPONSES = 7
+    COUNT_RETRANSMISSIONS_IN = 8   # absorbed
+    COUNT_RETRANSMISSIONS_OUT = 9
+    COUNT_REFUSED = 10        # messages that did not parse
+    COUNT_LOCAL_REPLIES = 11
+    COUNT_STRAY_RESPONSES = 12
+    COUNT_DROPPED = 13        # no room, no route for an answer, bad broadcast target
+    COUNT_SEND_ERRORS = 14
+    COUNT_UNREACHABLE = 15    # what the error queues told
+    COUNT_INBOX_IN = 16
+    COUNT_INBOX_OUT = 17
+    COUNT_INBOX_DROPPED = 18
+    COUNT_REGISTERS = 19
+    COUNT_CALLS = 20          # initial INVITEs routed
+    COUNT_CALLS_ANSWERED = 21
+    COUNT_CALLS_FAILED = 22
+    COUNT_FAILOVERS = 23
+    COUNT_TRANSACTIONS = 24   # a gauge: live
+    COUNT_TRANSACTIONS_TOTAL = 25
+    COUNT_TIMEOUTS = 26
+    COUNT_BATCHES = 27
+    COUNT_KEEPALIVES = 28
+    COUNT_HEIR_RESPONSES = 29
+    COUNT_PARKED = 30         # datagrams that wait for the replica
+    COUNT_LOG_DROPPED = 31    # call lines the log's reader was too slow for
+
+cdef struct Load:             # one destination as one worker sees it; every field only grows
+    uint64_t started          # calls answered: in progress = sum of started - sum of ended, over all workers
+    uint64_t ended
+    uint64_t attempts         # requests sent that begin a transaction there
+    uint64_t responses        # transactions that got any answer but a failover code
+    uint64_t failures         # silence, refusal, failover codes
+    uint64_t busy_until_ms    # a gauge: Retry-After honoured until (monotonic)
+
+cdef struct LoadPage:
+    Load load[PAGE_WORKERS][PAGE_DESTINATIONS]
+
+cdef struct CountersPage:
+    uint8_t header[PAGE_HEADER]
+    uint64_t counter[PAGE_WORKERS][PAGE_COUNTERS]
+    LoadPage loads
+
+
+cdef inline void count(uint64_t* row, Counter column) noexcept nogil:
+    row[<int>column] += 1
+
+
+cdef class Page:
+    """A mapping of the shared page: Page(fd) maps the arbiter's memfd, Page.anonymous() a private one."""
+    cdef CountersPage* page
+    cdef object mapping
