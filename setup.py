@@ -7,9 +7,8 @@ Switching flavours needs `build_ext --force`.
 import os
 from glob import glob
 
-from setuptools import Extension, setup  # before Cython: it patches distutils
-
 from Cython.Build import cythonize
+from setuptools import Extension, setup  # before Cython: it patches distutils
 
 FLAVOUR = os.environ.get("VIADUCT_FLAVOUR", "release")
 
