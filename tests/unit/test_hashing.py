@@ -1,0 +1,96 @@
+"""SipHash-2-4 against the paper and a plain Python oracle; pieces, fields and text."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sipcore import hashing
+
+KEY = bytes(range(16))
+MASK = 2**64 - 1
+
+
+def oracle(key, data):
+    """SipHash-2-4, written from the paper's section 2."""
+    k0, k1 = int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little")
+    v = [k0 ^ 0x736F6D6570736575, k1 ^ 0x646F72616E646F6D, k0 ^ 0x6C7967656E657261, k1 ^ 0x7465646279746573]
+
+    def rotate(x, by):
+        return (x << by | x >> 64 - by) & MASK
+
+    def half(a, b, c, d, turns):
+        v[a] = v[a] + v[b] & MASK
+        v[c] = v[c] + v[d] & MASK
+        v[b] = rotate(v[b], turns[0]) ^ v[a]
+        v[d] = rotate(v[d], turns[1]) ^ v[c]
+        v[a] = rotate(v[a], 32)
+
+    def rounds(number):
+        for _ in range(number):
+            half(0, 1, 2, 3, (13, 16))
+            half(2, 1, 0, 3, (17, 21))
+
+    padded = data + bytes(-(len(data) + 1) % 8) + bytes([len(data) & 255])
+    for at in range(0, len(padded), 8):
+        word = int.from_bytes(padded[at:at + 8], "little")
+        v[3] ^= word
+        rounds(2)
+        v[0] ^= word
+    v[2] ^= 0xFF
+    rounds(4)
+    return v[0] ^ v[1] ^ v[2] ^ v[3]
+
+
+PUBLISHED = [(0, 0x726FDB47DD0E0E31), (1, 0x74F839C593DC67FD), (8, 0x93F5F5799A932462), (15, 0xA129CA6149BE45E5)]
+
+
+@pytest.mark.parametrize(("length", "value"), PUBLISHED)
+def test_the_published_values(length, value):
+    assert hashing.keyed_hash(KEY, bytes(range(length))) == value
+    assert oracle(KEY, bytes(range(length))) == value
+
+
+@pytest.mark.parametrize("length", range(64))
+def test_every_length_of_the_reference_input(length):
+    assert hashing.keyed_hash(KEY, bytes(range(length))) == oracle(KEY, bytes(range(length)))
+
+
+@settings(max_examples=200)
+@given(st.binary(min_size=16, max_size=16), st.lists(st.binary(max_size=20), max_size=12))
+def test_pieces_give_what_the_whole_gives(key, pieces):
+    whole = b"".join(pieces)
+    assert hashing.keyed_hash_pieces(key, pieces) == hashing.keyed_hash(key, whole) == oracle(key, whole)
+
+
+@settings(max_examples=100)
+@given(st.lists(st.binary(max_size=20), max_size=6))
+def test_a_field_goes_in_behind_its_length(fields):
+    whole = b"".join(len(field).to_bytes(4, "little") + field for field in fields)
+    assert hashing.keyed_hash_pieces(KEY, fields, fields=True) == hashing.keyed_hash(KEY, whole)
+
+
+def test_where_a_field_ends_matters():
+    assert hashing.keyed_hash_pieces(KEY, [b"ab", b"c"]) == hashing.keyed_hash_pieces(KEY, [b"a", b"bc"])
+    one, other = (hashing.keyed_hash_pieces(KEY, fields, fields=True) for fields in ([b"ab", b"c"], [b"a", b"bc"]))
+    assert one != other
+
+
+def test_a_key_of_the_wrong_length():
+    with pytest.raises(ValueError, match="16 octets, not 15"):
+        hashing.keyed_hash(KEY[:15], b"")
+
+
+@given(st.integers(0, MASK))
+def test_hexadecimal_there_and_back(value):
+    text = hashing.hex_text(value)
+    assert text == b"%016x" % value
+    assert hashing.hex_number(text) == hashing.hex_number(text.upper()) == value
+
+
+NOT_DIGITS = [bytes([octet]) + b"0" * 15 for octet in b"/:@G`g \xff\0"]   # neighbours of digits in ASCII, and others
+
+
+@pytest.mark.parametrize("text", [b"", b"0" * 15, b"0" * 17, b"0x" + b"0" * 14, *NOT_DIGITS])
+def test_not_hexadecimal(text):
+    with pytest.raises(ValueError, match="16 hexadecimal digits"):
+        hashing.hex_number(text)
