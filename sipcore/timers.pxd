@@ -5,18 +5,19 @@ from libc.stdint cimport int64_t, uint32_t
 cdef enum:
     TIMER_TICK_MS = 10
     TIMER_WHEEL_SLOTS = 4096   # 40.96 s a turn: all but Timer C fire within one
+    TIMER_DUE = 4096           # one more list behind the slots: what is due and not yet taken
     TIMER_NONE = 0xFFFFFFFF
 
 cdef struct Timer:           # embedded anywhere; `owner` says whose it is
     uint32_t next            # links by timer number
     uint32_t previous
-    uint32_t slot            # TIMER_NONE: not set
+    uint32_t slot            # the list it is in; TIMER_NONE: not set
     uint32_t owner           # free for the caller
     int64_t due_ms
 
 cdef struct TimerWheel:
-    int64_t now_tick
-    uint32_t head[TIMER_WHEEL_SLOTS]
+    int64_t now_tick         # the last tick whose slot has been emptied
+    uint32_t head[TIMER_WHEEL_SLOTS + 1]
     Timer* timer             # the caller's array, indexed by timer number; may move (call timers_rebase)
     uint32_t capacity
     uint32_t pending         # how many are set
@@ -29,5 +30,5 @@ cdef void timer_clear(TimerWheel* wheel, uint32_t t) noexcept nogil
 # Takes the next timer due at now_ms off the wheel and returns its number, or TIMER_NONE. Call until TIMER_NONE; setting and clearing
 # timers between calls is allowed. A clock that jumps far ahead costs one turn of the wheel, not one step a tick.
 cdef uint32_t timers_due(TimerWheel* wheel, int64_t now_ms) noexcept nogil
-# Milliseconds from now_ms to the earliest timer, at most `most`.
+# Milliseconds from now_ms until timers_due has one (0: it has), at most `most`.
 cdef int64_t timers_wait(const TimerWheel* wheel, int64_t now_ms, int64_t most) noexcept nogil
