@@ -4,7 +4,6 @@ The arbiter creates all this once and never closes a socket of a group while it 
 """
 
 import array
-import ctypes
 import errno
 import fcntl
 import ipaddress
@@ -135,8 +134,8 @@ def open_group(address: Address, workers: int, receive_buffer: int, program: byt
 
 def attach(sock: socket.socket, program: bytes) -> str | None:
     """Attach a packed classic BPF program to the socket's group; a warning where the kernel refuses it."""
-    code = ctypes.create_string_buffer(program, len(program))
-    fprog = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))  # struct sock_fprog, 8 octets a sock_filter
+    code = array.array("B", program)
+    fprog = struct.pack("@HP", len(code) // 8, code.buffer_info()[0])  # struct sock_fprog; 8 octets a sock_filter
     try:
         sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, fprog)
     except OSError as error:
