@@ -116,6 +116,15 @@ class EdgeProcess:
             raise EdgeError(f"admin {method}: {answer['error']}")
         return answer["result"]
 
+    def destinations(self) -> list[dict]:
+        """Every destination's row of ds_list, all sets."""
+        partitions = self.admin("ds_list", full=1)["PARTITIONS"]  # type: ignore[index]
+        return [row for partition in partitions for each in partition["SETS"] for row in each["Destinations"]]
+
+    def set_state(self, set_id: int, uri: str, state: str) -> None:
+        """Sets a destination's state; EdgeError where there is no such destination."""
+        self.admin("ds_set_state", state=state, group=set_id, address=uri)
+
     def signal(self, number: int) -> None:
         if self.process is not None:
             self.process.send_signal(number)

@@ -14,6 +14,7 @@ Address = tuple[str, int]
 T1_S = 0.5  # RFC 3261 17.1.1.1
 T2_S = 4.0
 ANSWERED_KEPT_S = 5.0  # how long a finished transaction answers retransmissions: T4, enough on loopback
+POLL_S = 0.01
 NO_ANSWER = "no final answer"
 
 
@@ -287,3 +288,11 @@ async def settle(awaitable: asyncio.Future[object] | asyncio.Event, within_s: fl
         await asyncio.wait_for(waiting, within_s)
         return True
     return False
+
+
+async def eventually(holds: Callable[[], bool], within_s: float = 3.0) -> None:
+    """Returns once something holds that nothing announces; AssertionError where it does not in time."""
+    deadline = asyncio.get_running_loop().time() + within_s
+    while not holds():
+        assert asyncio.get_running_loop().time() < deadline, f"did not hold within {within_s:g} s"
+        await asyncio.sleep(POLL_S)

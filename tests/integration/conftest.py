@@ -52,8 +52,9 @@ class Field:
 
     async def destination(self, name: str = "fs", **more: object) -> Destination:
         """A destination; the `edge` fixture tells it where the edge is."""
+        where = {key: more.pop(key) for key in ("host", "port") if key in more}
         agent = Destination(name, **more)  # type: ignore[arg-type]
-        await agent.open()
+        await agent.open(**where)  # type: ignore[arg-type]
         self.agents.append(agent)
         return agent
 
