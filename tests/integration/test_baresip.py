@@ -143,7 +143,7 @@ async def test_a_phone_calls_a_destination(phones, edge):
     running = await edge([answering.uri], dispatcher={"first_response_ms": 3000})
     host = f"127.0.0.1:{running.port}"
     phone = await phones("alice", f'<sip:alice@{host}>;regint=300;outbound="sip:{host};lr"')
-    await phone.event("REGISTER_OK")
+    await eventually(lambda: "[1 binding]" in phone.words(), ANSWER_LIMIT_S)
     shown = await asyncio.to_thread(running.admin, "ul_dump")
     assert phone.uri.split("@")[1] in json.dumps(shown)
     await talk(phone, answering, f"sip:1000@{host}")
@@ -154,5 +154,5 @@ async def test_a_destination_calls_a_registered_phone(phones, edge):
     running = await edge([f"sip:127.0.0.1:{calling.port}"])
     host = f"127.0.0.1:{running.port}"
     phone = await phones("bob", f'<sip:bob@{host}>;regint=300;outbound="sip:{host};lr";answermode=auto')
-    await phone.event("REGISTER_OK")
+    await eventually(lambda: "[1 binding]" in phone.words(), ANSWER_LIMIT_S)
     await talk(calling, phone, f"sip:bob@{host}")
