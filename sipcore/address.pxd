@@ -1,6 +1,6 @@
 """name-addr and addr-spec with their header parameters: From, To, Contact, Route, Record-Route."""
 
-from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from sipcore.slices cimport Slice
 from sipcore.uri cimport Uri

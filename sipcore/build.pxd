@@ -8,7 +8,8 @@ from sipcore.slices cimport Slice
 
 # A response to request, echoing every Via (the top one marked with its source), From, To, Call-ID, CSeq and, for 1xx and 2xx,
 # Record-Route; to_tag is added where To has none (to_tag_length 0: not added, as for 100); extra is whole header lines with CRLF.
-# Headers that the request lacks or that are malformed are left out. The length, or a negative Reason.
+# Headers that the request lacks, or whose line is malformed, are left out; a line whose value alone is malformed goes back as it
+# came, without a mark or a tag. The length, or a negative Reason.
 cdef int build_response(const Message* request, const Endpoint* source, int status, const char* phrase,
                         const uint8_t* to_tag, uint32_t to_tag_length, const uint8_t* extra, uint32_t extra_length,
                         uint8_t* out, uint32_t room) noexcept nogil

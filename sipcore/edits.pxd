@@ -25,8 +25,14 @@ cdef struct Edits:
 cdef void edits_reset(Edits* edits) noexcept nogil
 # Replaces `remove` octets at `at` by a copy of text[0:length].
 cdef void edits_replace(Edits* edits, uint32_t at, uint32_t remove, const uint8_t* text, uint32_t length) noexcept nogil
-# The message's octets [0, size) with the edits, into out; the length, or a negative Reason.
+# The message's octets [0, size) with the edits, into out; the length, or a negative Reason. CRLFs in front of the start line
+# are dropped.
 cdef int edits_apply(const Edits* edits, const Message* message, uint8_t* out, uint32_t room) noexcept nogil
+# The same for the octets [start, end) alone; edits that lie outside must not be in the list.
+cdef int edits_apply_range(const Edits* edits, const Message* message, uint32_t start, uint32_t end,
+                           uint8_t* out, uint32_t room) noexcept nogil
+# A number in decimal into out[10]; its length.
+cdef uint32_t put_decimal(uint8_t* out, uint32_t number) noexcept nogil
 
 # What a proxy does to a message (RFC 3261 16.6, 16.7):
 # sets received (always) and rport's value (where rport stands) in the top Via to the packet's source (18.2.1, RFC 3581 4)
@@ -39,8 +45,9 @@ cdef void edits_pop_via(Edits* edits, const Message* message) noexcept nogil
 cdef void edits_lower_max_forwards(Edits* edits, const Message* message) noexcept nogil
 # "Record-Route: " value CRLF in front of the first Record-Route, or else behind the Vias
 cdef void edits_record_route(Edits* edits, const Message* message, const uint8_t* value, uint32_t length) noexcept nogil
-# takes the first `count` Route values away, whether they stand on one line or on several
+# takes the first `count` Route values away, whether they stand on one line or on several; a malformed one fails the list
+# with REASON_ROUTE
 cdef void edits_pop_routes(Edits* edits, const Message* message, uint32_t count) noexcept nogil
-# "Route: " value CRLF in front of the first Route
+# "Route: " value CRLF in front of the first Route, or else behind the Vias
 cdef void edits_push_route(Edits* edits, const Message* message, const uint8_t* value, uint32_t length) noexcept nogil
 cdef void edits_request_uri(Edits* edits, const Message* message, const uint8_t* value, uint32_t length) noexcept nogil

@@ -1,6 +1,6 @@
 """One pass over a datagram: start line, header index, and what routing reads. The rest is never looked at."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from sipcore.headers cimport HDR_COUNT
 from sipcore.slices cimport Slice
@@ -64,3 +64,11 @@ cdef inline const Header* message_next(const Message* message, const Header* hea
     if header.next == 0xFFFF:
         return NULL
     return &message.header[header.next]
+
+
+cdef class ParsedMessage:
+    cdef Message message
+    cdef bytes octets
+    cdef int verdict
+
+    cdef bytes piece(self, Slice part)

@@ -30,7 +30,7 @@ cdef enum Reason:
     REASON_CSEQ_METHOD = -35         # differs from the request line
     REASON_CONTENT_LENGTH = -36      # malformed, negative, or more than the datagram holds
     REASON_MAX_FORWARDS = -37
-    REASON_DUPLICATE = -38           # a header that may stand once stands twice with different values
+    REASON_DUPLICATE = -38           # a header that may stand once stands twice (even alike: an edit would change one of them)
     REASON_CONTACT = -39
     REASON_ROUTE = -40
     REASON_EXPIRES = -41

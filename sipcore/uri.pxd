@@ -33,3 +33,4 @@ cdef Slice uri_param(const uint8_t* data, Slice params, const char* name, uint32
 # upper-case digits, host in lower case, no port, no parameters; tel: the number without visual separators. Its length, or
 # REASON_NO_ROOM.
 cdef int uri_aor(const uint8_t* data, const Uri* uri, uint8_t* out, uint32_t room) noexcept nogil
+cdef dict uri_dict(const uint8_t* data, const Uri* uri)  # for the Python-visible wrappers

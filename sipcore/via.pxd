@@ -20,3 +20,4 @@ cdef struct Via:
 
 # Parses the first value in [start, end); 0 or REASON_VIA / REASON_BRANCH.
 cdef int via_parse(Via* via, const uint8_t* data, uint32_t start, uint32_t end) noexcept nogil
+cdef dict via_dict(const uint8_t* data, const Via* via)  # for the Python-visible wrappers
