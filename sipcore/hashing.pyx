@@ -126,7 +126,7 @@ cdef uint64_t siphash(const HashKey* key, const uint8_t* data, uint32_t length) 
 
 
 cdef void hex_of(uint64_t value, uint8_t* out) noexcept nogil:
-    cdef uint32_t i
+    cdef int i
     cdef uint8_t digit
     for i in range(HEX_LENGTH):
         digit = value >> (60 - 4 * i) & 15
@@ -135,7 +135,7 @@ cdef void hex_of(uint64_t value, uint8_t* out) noexcept nogil:
 
 cdef bint hex_value(const uint8_t* text, uint64_t* value) noexcept nogil:
     cdef uint64_t result = 0
-    cdef uint32_t i
+    cdef int i
     cdef uint8_t c
     for i in range(HEX_LENGTH):
         c = text[i]
