@@ -127,12 +127,6 @@ def defaults(base: str) -> Settings:
     return settings
 
 
-def for_set(settings: Settings, set_id: int) -> dict[str, Any]:
-    """The [dispatcher] keys as they hold for one set: the overrides of [dispatcher.sets.N] laid over the section."""
-    section = settings["dispatcher"]
-    return {**section, **section["sets"].get(str(set_id), {})}
-
-
 def reload_differences(old: Settings, new: Settings) -> list[str]:
     """Paths of the keys that differ and take effect only at the next start ("edge.listen")."""
     return [key.path for key in KEYS if key.restart and old[key.section][key.name] != new[key.section][key.name]]

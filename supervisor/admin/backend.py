@@ -28,9 +28,11 @@ class DestinationRow(TypedDict, total=False):
     attempts: int
     responses: int
     failures: int
-    latency_ms: float  # of the last probe
+    latency_ms: float | None  # of the last probe that was answered
+    last_probe: str  # its answer
+    probed: bool
     reason: str  # of the last change of state
-    since_s: float  # in this state
+    since: str  # when that was, ISO 8601
 
 
 class BindingRow(TypedDict, total=False):

@@ -20,7 +20,6 @@ PEER_STATES = {
     "draining": "Inactive",
     "disabled": "Inactive",
 }
-OURS_OF_A_DESTINATION = ("algorithm", "calls", "attempts", "responses", "failures", "latency_ms", "reason", "since_s")
 LEVELS = ("debug", "info", "warning", "error")
 PEER_LEVELS = {"-3": "error", "-2": "error", "-1": "error", "1": "warning", "2": "info", "3": "info", "4": "debug"}
 
@@ -188,7 +187,7 @@ def destination_shape(row: DestinationRow, full: bool) -> dict[str, Any]:
             "resolved_addresses": row.get("addresses", []),
             "status": row["state"],
         }
-        shape |= {name: row[name] for name in OURS_OF_A_DESTINATION if name in row}
+        shape |= {name: value for name, value in row.items() if name not in ("uri", "state", "attrs", "set")}
     return shape
 
 

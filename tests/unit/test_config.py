@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from supervisor import config, config_docs, config_lines
 from supervisor.config import ConfigError, load
-from supervisor.config_schema import ALGORITHM_NUMBERS, KEYS, REQUIRED
+from supervisor.config_schema import ALGORITHM_NUMBERS, ALGORITHMS, KEYS, REQUIRED
 
 ROOT = Path(__file__).resolve().parents[2]
 AUTH = '[registrar]\nauth = "none"\n'
@@ -251,12 +251,16 @@ def test_the_peers_numbers_become_names(number, name):
     assert ok(f'[dispatcher]\nalgorithm = "{number}"\n')["dispatcher"]["algorithm"] == name
 
 
+def test_the_algorithms_are_those_of_the_dispatcher():
+    dispatcher = pytest.importorskip("sipcore.dispatcher", reason="not built: python setup.py build_ext --inplace")
+    assert list(ALGORITHMS) == sorted(dispatcher.ALGORITHMS, key=dispatcher.ALGORITHMS.get)
+    for number, name in ALGORITHM_NUMBERS.items():
+        assert dispatcher.algorithm_of(number) == dispatcher.ALGORITHMS[name]
+
+
 def test_one_set_overrides_the_section():
     loaded = ok('[dispatcher]\ndown_after = 7\n[dispatcher.sets.02]\nalgorithm = "k:8"\nprobe_codes = [200, 404]\n')
     assert loaded["dispatcher"]["sets"] == {"2": {"algorithm": "priority", "probe_codes": [200, 404]}}
-    assert config.for_set(loaded, 2)["algorithm"] == "priority"
-    assert config.for_set(loaded, 2)["down_after"] == 7
-    assert config.for_set(loaded, 1)["algorithm"] == "weighted-round-robin"
 
 
 def test_a_wrong_override_names_its_line():
