@@ -328,7 +328,8 @@ def weight_doubts(
                 first.line,
                 f"{first.priority} is a priority, which {algorithm} does not look at, and set {set_id} has no weights: "
                 f"its destinations share equally. For a weight write weight={first.priority} in the fifth column "
-                f"({first.set_id} {first.uri} {first.flags} 0 weight={first.priority}) or set priority_is_weight = true",
+                f"({first.set_id} {first.uri} {first.flags} 0 weight={first.priority}) "
+                "or set priority_is_weight = true",
             )
         ]
     if priority_is_weight:
