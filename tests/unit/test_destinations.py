@@ -178,7 +178,8 @@ def test_flags_of_the_list_are_the_first_states():
 @pytest.mark.parametrize(
     ("text", "state", "probed"),
     [
-        ("draining", "draining", True), ("dr", "draining", True), ("disabled", "disabled", False), ("D", "disabled", False),
+        ("draining", "draining", True), ("dr", "draining", True),
+        ("disabled", "disabled", False), ("D", "disabled", False),
         ("a", "active", True), ("ap", "active", True), ("ax", "active", False), ("t", "trying", True),
         ("i", "inactive", True), ("p", "inactive", True), ("ix", "inactive", False),
     ],
@@ -208,7 +209,7 @@ def test_the_operators_word_outlasts_probes_and_calls():
 
 def test_orders_that_cannot_be_followed():
     bench = Bench()
-    with pytest.raises(ValueError, match="state 'down': expected active, trying, inactive, draining, disabled, or a letter"):
+    with pytest.raises(ValueError, match="state 'down': expected active, .*, disabled, or a letter"):
         bench.order(A, "down")
     with pytest.raises(UnknownDestination, match=f"set 1 has no destination sip:x; it has {A}, {B}"):
         bench.order("sip:x", "active")
@@ -305,7 +306,8 @@ def test_rows_say_what_an_operator_wants_to_know():
         {
             "set": 1, "algorithm": "weighted-round-robin", "uri": A, "state": "active",
             "since": "1970-01-01T00:01:00+00:00", "reason": "added", "probed": True, "priority": 5, "weight": 2,
-            "attrs": "weight=2;duid=x", "calls": 2, "attempts": 4, "failures": 1, "latency_ms": 1.5, "last_probe": "200",
+            "attrs": "weight=2;duid=x", "calls": 2, "attempts": 4, "failures": 1, "latency_ms": 1.5,
+            "last_probe": "200",
         }
     ]  # fmt: skip
     assert bench.destinations.rows(None, 0, 0)[0]["calls"] == 0
