@@ -70,7 +70,7 @@ $(VENV)/installed: pyproject.toml packaging/requirements.py | $(BIN)/python
 	@echo "installing what pyproject.toml names into $(VENV)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=23' wheel
 	@$(BIN)/python packaging/requirements.py > $(VENV)/requirements.txt
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade -r $(VENV)/requirements.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r $(VENV)/requirements.txt
 	@touch $@
 
 # One flavour is built at a time, in place. Another flavour, or other flags in setup.py, compile everything again.
