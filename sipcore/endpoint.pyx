@@ -1,6 +1,6 @@
 """Endpoints to and from text and socket addresses."""
 
-from libc.string cimport memcpy
+from libc.string cimport memchr, memcpy
 
 from sipcore.hostport cimport IPV6_TEXT_MAX
 
@@ -34,7 +34,7 @@ cdef bint endpoint_set_host(Endpoint* endpoint, const uint8_t* host, uint32_t le
         length -= 2
     elif set_ipv4(endpoint, host, length):
         return True
-    if length == 0 or length > IPV6_TEXT_MAX:
+    if length == 0 or length > IPV6_TEXT_MAX or memchr(host, 0, length) != NULL:
         return False
     memcpy(text, host, length)
     text[length] = 0
