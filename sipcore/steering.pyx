@@ -147,14 +147,16 @@ def worker_name(uint32_t worker) -> bytes:
     return (<char*>out)[:2]
 
 
-def time_steer(bytes data, uint32_t workers, uint32_t rounds) -> int:
-    """Steers data `rounds` times for benchmarks; the sum of the owners, so that no round is optimised away."""
-    cdef const uint8_t* octets = data
+def time_steer(bytearray data, uint32_t workers, uint32_t rounds) -> int:
+    """Steers data `rounds` times for benchmarks, its last octet changed each time so that no round is optimised away."""
+    cdef uint8_t[::1] view = data
+    cdef uint8_t* octets = &view[0]
     cdef uint32_t i, total = 0, length = len(data)
     _check_workers(workers)
     with nogil:
         for i in range(rounds):
-            total += steer(octets, length, workers - (total & 0))
+            octets[length - 1] = i & 0xFF
+            total += steer(octets, length, workers)
     return total
 
 
