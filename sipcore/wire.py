@@ -35,11 +35,11 @@ WORKER_LENGTHS = {HELLO: 5, OPS: 2, SNAPSHOT_REQUEST: 3, APPLIED: 4}
 # frames, supervisor to worker
 WHO = 0               # [0]: who are you? the answer is HELLO
 SNAPSHOT_BEGIN = 1    # [1, epoch, sequence]
-SNAPSHOT_PART = 2     # [2, entries]
-SNAPSHOT_END = 3      # [3, epoch, sequence]
+SNAPSHOT_PART = 2     # [2, number, entries]  from 0 on, each one more
+SNAPSHOT_END = 3      # [3, epoch, sequence, parts]
 DELTA = 4             # [4, epoch, first_sequence, entries]
 REFUSED = 5           # [5, [[op_id, status, phrase], ...]]
-SUPERVISOR_LENGTHS = {WHO: 1, SNAPSHOT_BEGIN: 3, SNAPSHOT_PART: 2, SNAPSHOT_END: 3, DELTA: 4, REFUSED: 2}
+SUPERVISOR_LENGTHS = {WHO: 1, SNAPSHOT_BEGIN: 3, SNAPSHOT_PART: 3, SNAPSHOT_END: 4, DELTA: 4, REFUSED: 2}
 
 FLOW_OCTETS = 24      # a raw struct Endpoint (sipcore/endpoint.pxd)
 
@@ -61,9 +61,9 @@ def encode_delta(epoch, first_sequence, encoded_entries):
                      _array_header(len(encoded_entries)), *encoded_entries))
 
 
-def encode_part(encoded_entries):
+def encode_part(number, encoded_entries):
     """A SNAPSHOT_PART around entries that are encoded already."""
-    return b"".join((b"\x92\x02", _array_header(len(encoded_entries)), *encoded_entries))
+    return b"".join((b"\x93\x02", _packer.pack(number), _array_header(len(encoded_entries)), *encoded_entries))
 
 
 def decode_from_worker(frame):

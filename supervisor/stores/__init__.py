@@ -1,1 +1,40 @@
-"""Where the log is committed: one module a kind of store."""
+"""Where the log is committed: one module a kind of store.
+
+A store has
+    load() -> Loaded           once, before anything else
+    append(encoded, first_sequence, last_sequence)   commits encoded entries (wire.encode) in one transaction
+    fold(max_entries) -> int   moves the oldest entries of the log into its table of bindings; how many it took
+    close()
+and keeps the deployment's key. Each raises StoreError. An append that returned survives
+the death of every process.
+"""
+
+from typing import NamedTuple
+
+KEY_OCTETS = 16      # the deployment's HashKey (sipcore/hashing.pxd)
+KINDS = ("memory:", "sqlite:///PATH")
+
+
+class StoreError(Exception):
+    """The store cannot be used; the text is one sentence for the operator."""
+
+
+class Loaded(NamedTuple):
+    epoch: int        # of the log; a new one where monotonic times of its last life mean nothing any more
+    sequence: int     # of the last entry committed
+    key: bytes        # KEY_OCTETS
+    entries: object   # iterator: bindings as ENTRY_BINDINGS with sequence 0, then the tail of the log in order
+
+
+def open_store(url):
+    """The store that [store] url names."""
+    # each kind is imported only where it is used: a memory-only edge needs no SQLite
+    if url == "memory:":
+        from supervisor.stores.memory import MemoryStore  # noqa: PLC0415
+
+        return MemoryStore()
+    if url.startswith("sqlite:///"):
+        from supervisor.stores.sqlite import SqliteStore  # noqa: PLC0415
+
+        return SqliteStore(url[len("sqlite://"):])
+    raise StoreError(f"[store] url: found {url!r}, expected one of {', '.join(KINDS)}")

@@ -22,7 +22,7 @@ def test_a_worker_frame_comes_back(frame):
 
 
 @pytest.mark.parametrize("frame", [
-    [wire.WHO], [wire.SNAPSHOT_BEGIN, 1, 2], [wire.SNAPSHOT_PART, [ENTRY]], [wire.SNAPSHOT_END, 1, 2],
+    [wire.WHO], [wire.SNAPSHOT_BEGIN, 1, 2], [wire.SNAPSHOT_PART, 3, [ENTRY]], [wire.SNAPSHOT_END, 1, 2, 3],
     [wire.DELTA, 1, 5, [ENTRY, STATE, SETTINGS]], [wire.REFUSED, [[1, 500, b"Request Out Of Order"]]]])
 def test_a_supervisor_frame_comes_back_with_text_as_octets_and_settings_as_str(frame):
     assert wire.decode_from_supervisor(wire.encode(frame)) == frame
@@ -33,7 +33,7 @@ def test_frames_around_encoded_entries_are_the_frames_themselves(count):
     entries = [[wire.ENTRY_STATE, n, 1, 2] for n in range(count)]
     encoded = [wire.encode(entry) for entry in entries]
     assert wire.encode_delta(9, 70_000, encoded) == wire.encode([wire.DELTA, 9, 70_000, entries])
-    assert wire.encode_part(encoded) == wire.encode([wire.SNAPSHOT_PART, entries])
+    assert wire.encode_part(300, encoded) == wire.encode([wire.SNAPSHOT_PART, 300, entries])
     assert wire.decode_entries(wire.encode_entries(encoded)) == entries
 
 
@@ -57,7 +57,7 @@ def test_a_malformed_worker_frame_is_refused(octets):
 @pytest.mark.parametrize("octets", [
     b"", b"\xc1", b"\x91\x01", b"\x91" * 5000, b"\x92\x02\xa1\xff", wire.encode([wire.DELTA, 1, 2, 3]),
     wire.encode([wire.DELTA, 1, 2, [[1, 2]]]), wire.encode([wire.DELTA, 1, 2, [[9, 2, 3, 4]]]),
-    wire.encode([wire.DELTA, 1, -2, []]), wire.encode([wire.SNAPSHOT_PART, [ENTRY] * (wire.ENTRIES_MAX + 1)]),
+    wire.encode([wire.DELTA, 1, -2, []]), wire.encode([wire.SNAPSHOT_PART, 3, [ENTRY] * (wire.ENTRIES_MAX + 1)]),
     wire.encode([wire.REFUSED, [[1]]]), wire.encode({1: 2}),
 ])
 def test_a_malformed_supervisor_frame_is_refused(octets):
@@ -81,7 +81,7 @@ def test_full_frames_of_full_entries_fit_into_a_frame():
     put = [b"c" * location.LIMITS["contact"], b"i" * location.LIMITS["call_id"], 1 << 31, 1000, 1 << 60, bytes(24),
            b"", b"", b"a" * (location.LIMITS["texts"] - 768), 1 << 60]
     entry = [wire.ENTRY_BINDINGS, 1 << 60, 255, 1 << 60, b"a" * location.LIMITS["aor"], [put], [], 1 << 60]
-    assert len(wire.encode([wire.SNAPSHOT_PART, [entry] * wire.ENTRIES_MAX])) <= wire.FRAME_MAX
+    assert len(wire.encode([wire.SNAPSHOT_PART, 3, [entry] * wire.ENTRIES_MAX])) <= wire.FRAME_MAX
 
 
 def test_the_module_packer_is_whole_after_a_failure():

@@ -1,0 +1,231 @@
+"""One worker's copy of the log: frames in, events out, operations and their answers between. No sockets, no clock.
+
+A gap, another epoch or a frame that does not decode is no reason to exit: the replica asks for what it misses and goes
+on serving what it has. Old bindings stay until a snapshot's end, so a worker that was live once stays live.
+"""
+
+from sipcore import wire
+
+OUTSTANDING_MAX = 20_000   # operations that wait for the supervisor: a second of a storm; more are refused at once
+REPORT_MS = 1_000          # between two APPLIED where nothing happens
+REPORT_ENTRIES = 1_000     # entries applied before it is said at once: the sender's window (8,000) never runs empty
+RETRY_MS = 2_000           # without an answer: ask again, send an operation again
+SWEEP_SLOTS = 4_000        # of the table to a report: forgets AORs that were long offline; 0.2 ms
+
+# events of feed(), the first element of a tuple
+EVENT_SETTINGS = "settings"          # (.., settings, key)
+EVENT_DESTINATIONS = "destinations"  # (.., generation)
+EVENT_ACKNOWLEDGED = "acknowledged"  # (.., op_id, entry): committed; the table has it
+EVENT_REFUSED = "refused"            # (.., op_id, status, phrase)
+EVENT_LIVE = "live"                  # (.., sequence): for the first time the whole table is there
+EVENT_FAULT = "fault"                # (.., sentence): a frame or entry was not understood
+
+# where the replica stands
+WAITING = "waiting"            # for an answer to HELLO or SNAPSHOT_REQUEST
+SNAPSHOTTING = "snapshotting"
+FOLLOWING = "following"
+
+BAD_ENTRY = (ValueError, TypeError, OverflowError, KeyError, IndexError)
+
+
+class Replica:
+    """worker, pid: who we are. table: a LocationTable. dispatcher: replace(generation, sets), set_state(id, state)."""
+
+    def __init__(self, worker, pid, table, dispatcher):
+        self.worker = worker
+        self.pid = pid
+        self.table = table
+        self.dispatcher = dispatcher
+        self.epoch = 0
+        self.sequence = 0
+        self.state = WAITING
+        self.live = False         # answers may be given from the table
+        self.whole = False        # the table is all of the log up to self.sequence
+        self.parts = 0
+        self.filled = False       # the table held something when the snapshot began
+        self.outstanding = {}     # op_id -> [op, when it was last sent, 0: not yet], oldest first
+        self.unsent = []          # op_ids to send, again or for the first time
+        self.held = []            # acknowledgements that wait until the table is whole
+        # never those of the worker that died at our place: an entry with its op_id may still be under way
+        self.next_op_id = (pid << 32) + 1
+        self.hello_due = False
+        self.request_due = False
+        self.asked_ms = None      # when HELLO or SNAPSHOT_REQUEST was last sent, or a snapshot's frame last came
+        self.reported = (0, 0)    # sequence and parts of the last APPLIED
+        self.reported_ms = 0
+
+    def submit(self, operation):
+        """Queues an operation of wire.OPS without its op_id; returns the op_id, or 0 where too many wait already."""
+        if len(self.outstanding) + len(self.held) >= OUTSTANDING_MAX:
+            return 0
+        op_id = self.next_op_id
+        self.next_op_id += 1
+        self.outstanding[op_id] = [[op_id, *operation], 0]
+        self.unsent.append(op_id)
+        return op_id
+
+    def abandon(self, op_id):
+        """Nobody waits for the answer any more."""
+        self.outstanding.pop(op_id, None)
+
+    def feed(self, frame):
+        """Applies one frame of the supervisor; the list of events, in order."""
+        events = []
+        try:
+            value = wire.decode_from_supervisor(frame)
+            self._frame(value, events)
+        except BAD_ENTRY as error:  # WireError is a ValueError
+            events.append((EVENT_FAULT, f"the log of epoch {self.epoch} behind {self.sequence}: {error!r}"))
+            self.whole = False
+            self.state, self.asked_ms = WAITING, None  # not at once: it would go round and round
+        return events
+
+    def outgoing(self, now_ms):
+        """The frames to send now: call it at each batch boundary, after feed()."""
+        frames = []
+        if self.hello_due:
+            self.hello_due = self.request_due = False
+            self.asked_ms = now_ms
+            frames.append(wire.encode([wire.HELLO, self.worker, self.pid, *self._place()]))
+            self.unsent = list(self.outstanding)
+        elif self.state != FOLLOWING and self.asked_ms is None:
+            self.asked_ms = now_ms
+        elif self.request_due or (self.state != FOLLOWING and now_ms - self.asked_ms >= RETRY_MS):
+            self.request_due = False
+            self.asked_ms = now_ms
+            frames.append(wire.encode([wire.SNAPSHOT_REQUEST, *self._place()]))
+        self._retry(now_ms)
+        self._send_ops(frames, now_ms)
+        self._report(frames, now_ms)
+        return frames
+
+    def _frame(self, value, events):
+        kind = value[0]
+        if kind == wire.DELTA:
+            self._delta(value[1], value[2], value[3], events)
+        elif kind == wire.REFUSED:
+            for op_id, status, phrase in value[1]:
+                if self.outstanding.pop(op_id, None) is not None:
+                    events.append((EVENT_REFUSED, op_id, status, phrase))
+        elif kind == wire.WHO:
+            self.hello_due = True
+        elif kind == wire.SNAPSHOT_BEGIN:
+            self.state = SNAPSHOTTING
+            self.epoch, self.sequence = value[1:]
+            self.parts = 0
+            self.whole = False
+            self.filled = self.filled or self.table.counts()["aors"] > 0
+            self.table.begin_snapshot()
+            self.asked_ms = None
+        elif self.state != SNAPSHOTTING:
+            return  # the rest of a snapshot that we gave up
+        elif kind == wire.SNAPSHOT_PART:
+            self._part(value[1], value[2], events)
+        else:
+            self._end(value[1:], events)
+
+    def _part(self, number, entries, events):
+        if number > self.parts:
+            self._ask()
+        elif number == self.parts:
+            for entry in entries:
+                self._apply(entry, events)
+            self.parts += 1
+            self.asked_ms = None
+
+    def _end(self, place, events):
+        if place != [self.epoch, self.sequence, self.parts]:
+            self._ask()
+            return
+        if self.filled:
+            self.table.end_snapshot()
+        self.filled = False
+        self.whole = True
+        self._follow(events)
+
+    def _place(self):
+        """Epoch and sequence from which the supervisor may go on; zeros ask for a snapshot."""
+        return (self.epoch, self.sequence) if self.whole else (0, 0)
+
+    def _follow(self, events):
+        self.state = FOLLOWING
+        self.request_due = False
+        if not self.live:
+            self.live = True
+            events.append((EVENT_LIVE, self.sequence))
+            events += self.held
+            self.held = []
+
+    def _delta(self, epoch, first, entries, events):
+        if epoch != self.epoch or first > self.sequence + 1:
+            # while an answer is awaited, what comes before it was sent before the question
+            if self.state != WAITING:
+                self._ask()
+            return
+        if self.state == WAITING:
+            if not self.whole:
+                return
+            self._follow(events)
+        self.asked_ms = None
+        for entry in entries:
+            if entry[1] == self.sequence + 1:
+                self._apply(entry, events)
+                self.sequence = entry[1]
+            elif entry[1] > self.sequence:
+                self._ask()
+                return
+
+    def _apply(self, entry, events):
+        kind = entry[0]
+        if kind == wire.ENTRY_BINDINGS:
+            self.table.apply(entry)
+            if entry[2] == self.worker and self.outstanding.pop(entry[3], None) is not None:
+                (events if self.live else self.held).append((EVENT_ACKNOWLEDGED, entry[3], entry))
+        elif kind == wire.ENTRY_DESTINATIONS:
+            self._apply_destinations(entry, events)
+        elif kind == wire.ENTRY_STATE:
+            self.dispatcher.set_state(entry[2], entry[3])
+        else:
+            events.append((EVENT_SETTINGS, entry[2], entry[3]))
+
+    def _apply_destinations(self, entry, events):
+        try:
+            self.dispatcher.replace(entry[2], entry[3])
+        except BAD_ENTRY as error:  # the old table goes on routing, and the log goes on
+            events.append((EVENT_FAULT, f"destinations of generation {entry[2]}: {error!r}"))
+        else:
+            events.append((EVENT_DESTINATIONS, entry[2]))
+
+    def _ask(self):
+        if self.state != WAITING:
+            self.state = WAITING
+            self.request_due = True
+
+    def _retry(self, now_ms):
+        for op_id, (_, sent_ms) in self.outstanding.items():
+            if sent_ms and now_ms - sent_ms < RETRY_MS:
+                break  # the others were sent later
+            if sent_ms:
+                self.unsent.append(op_id)
+
+    def _send_ops(self, frames, now_ms):
+        if self.state == WAITING and not self.live:
+            return  # nobody knows us yet; HELLO sends them
+        due = [op_id for op_id in dict.fromkeys(self.unsent) if op_id in self.outstanding]
+        self.unsent = []
+        for start in range(0, len(due), wire.OPS_MAX):
+            ops = []
+            for op_id in due[start:start + wire.OPS_MAX]:
+                op = self.outstanding.pop(op_id)[0]
+                self.outstanding[op_id] = [op, now_ms]
+                ops.append(op)
+            frames.append(wire.encode([wire.OPS, ops]))
+
+    def _report(self, frames, now_ms):
+        state = (self.sequence, self.parts)
+        if (self.parts != self.reported[1] or self.sequence - self.reported[0] >= REPORT_ENTRIES
+                or now_ms - self.reported_ms >= REPORT_MS):
+            if now_ms - self.reported_ms >= REPORT_MS:
+                self.table.expired(now_ms, SWEEP_SLOTS)
+            self.reported, self.reported_ms = state, now_ms
+            frames.append(wire.encode([wire.APPLIED, self.epoch, self.sequence, self.parts]))
