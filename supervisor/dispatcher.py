@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from sipcore.endpoint import text as endpoint_text
+
 from sipcore.algorithms import ALGORITHM_NAMES, STATE_NAMES, STATES, algorithm_of
 from supervisor.dispatcher_list import (
     DESTINATIONS_MAX,
@@ -342,8 +344,10 @@ class Destinations:
                     "priority": one.entry.priority,
                     "weight": one.entry.weight,
                     "attrs": one.entry.attrs,
+                    "addresses": [endpoint_text(one.endpoint)],
                     "calls": max(0, load[LOAD_STARTED] - load[LOAD_ENDED]),
                     "attempts": load[LOAD_ATTEMPTS],
+                    "responses": load[LOAD_RESPONSES],
                     "failures": load[LOAD_FAILURES],
                     "latency_ms": one.latency_ms,
                     "last_probe": one.last_probe,

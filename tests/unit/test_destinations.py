@@ -306,8 +306,8 @@ def test_rows_say_what_an_operator_wants_to_know():
         {
             "set": 1, "algorithm": "weighted-round-robin", "uri": A, "state": "active",
             "since": "1970-01-01T00:01:00+00:00", "reason": "added", "probed": True, "priority": 5, "weight": 2,
-            "attrs": "weight=2;duid=x", "calls": 2, "attempts": 4, "failures": 1, "latency_ms": 1.5,
-            "last_probe": "200",
+            "attrs": "weight=2;duid=x", "addresses": ["127.0.0.1:7001"], "calls": 2, "attempts": 4, "responses": 3,
+            "failures": 1, "latency_ms": 1.5, "last_probe": "200",
         }
     ]  # fmt: skip
     assert bench.destinations.rows(None, 0, 0)[0]["calls"] == 0

@@ -17,6 +17,9 @@ from sipcore.dispatcher import (
     algorithm_of,
 )
 
+from sipcore.algorithms import PEERS_ALGORITHMS
+from supervisor import config_schema
+
 MIX = 0x9E3779B97F4A7C15
 WORD = 2**64
 
@@ -275,6 +278,10 @@ class TestNames:
             "k:8": "priority", "k:9": "weighted-round-robin", "k:10": "least-calls", "hash-user": "hash-user",
         }  # fmt: skip
         assert {text: ALGORITHM_NAMES[algorithm_of(text)] for text in expected} == expected
+
+    def test_the_configuration_knows_the_same_names_and_numbers(self):
+        assert list(config_schema.ALGORITHMS) == list(ALGORITHMS)
+        assert config_schema.ALGORITHM_NUMBERS == PEERS_ALGORITHMS
 
     @pytest.mark.parametrize(
         ("text", "says"),
