@@ -153,10 +153,10 @@ class Arbiter:
 
     def _start(self, child: Child, now: int) -> None:
         ready_read, ready_write = os.pipe()
-        document = launch.write(self._launch(child, ready_write))
-        descriptors = [document, *self._launch(child, ready_write).descriptors()]
+        told = self._launch(child, ready_write)
+        document = launch.write(told)
         try:
-            pid = spawn(self.command(child.role, document), descriptors, self.environment)
+            pid = spawn(self.command(child.role, document), [document, *told.descriptors()], self.environment)
         except OSError as error:  # no memory, too many processes: as if it had died at once
             os.close(ready_read)
             self.log.error("%s could not be started: %s", child.name, error.strerror)
@@ -194,6 +194,8 @@ class Arbiter:
             control=self.run_dir.control, run_dir=str(self.run_dir.path))
 
     def _on_ready(self, child: Child, pipe: int) -> None:
+        if child.ready_pipe != pipe:  # its end was reaped in the same round, and the pipe closed with it
+            return
         said = os.read(pipe, 16)
         self._forget_pipe(child, pipe)
         if not said:  # it closed the pipe without a word: it is dying, or will be killed when its time to start is over
@@ -203,7 +205,7 @@ class Arbiter:
         if not self.was_ready and all(one.ready for one in self.children):
             self.was_ready = True
             logs.announce(f"viaduct ready: {self.workers} workers, {len(self.groups)} listeners")
-            notify("READY=1")
+            notify(f"READY=1\nSTATUS={self.workers} workers, {len(self.groups)} listeners")
         self._status()
 
     def _forget_pipe(self, child: Child, pipe: int) -> None:
@@ -313,6 +315,9 @@ class Arbiter:
             fresh = self.reload()
         except config.ConfigError as error:
             self.log.error("the configuration was not reloaded, the running one stays:\n%s", error)
+            return
+        except Exception:  # a fault of ours in reading a file is no reason to end a running service
+            self.log.exception("the configuration was not reloaded, the running one stays")
             return
         for key in config.reload_differences(self.configuration.settings, fresh.settings):
             self.log.warning("%s has changed, which takes effect when the edge is started the next time", key)

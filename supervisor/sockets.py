@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from supervisor.launch import Listener
+from supervisor.launch import NO_FD, Listener
 
 # <linux/in.h>, <linux/in6.h>, <asm-generic/socket.h>: what the socket module does not name in Python 3.10.
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_DONT = 10, 23, 0
@@ -60,7 +60,7 @@ class Group:
     def listener(self, worker: int | None) -> Listener:
         """As the launch document shows it to one worker; None: without a descriptor."""
         at = self.address
-        fd = -1 if worker is None else self.sockets[worker].fileno()
+        fd = NO_FD if worker is None else self.sockets[worker].fileno()
         return Listener(fd, at.transport, at.ip, at.port, at.advertise, at.configured)
 
 

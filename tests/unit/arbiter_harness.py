@@ -2,8 +2,8 @@
 
 The plan says how children behave by their name ("worker 0", "supervisor"): {"exit": code} ends at once, {"deaf": true}
 does not end at TERM, {"hang": true} writes no heartbeat, {"mute": true} is never ready. A worker answers every datagram
-with its index and pid; the file that the plan names as "hup" gets a line at every HUP of the supervisor. Given a launch
-document's number alone, this file is such a child.
+with its index and pid; the file that the plan names as "hup" gets a line at every HUP of the supervisor; "fault" is
+what reloading raises. Given a launch document's number alone, this file is such a child.
 """
 
 import faulthandler
@@ -29,13 +29,19 @@ def arbiter(config_path: str, plan_path: str) -> int:
 
     os.environ["PLAN"] = plan_path
     with open(plan_path) as file:
-        for name, value in json.load(file).get("constants", {}).items():
-            for owner in (module, children):
-                if hasattr(owner, name):
-                    setattr(owner, name, value)
-    serving = module.Arbiter(config.load(config_path), lambda: config.load(config_path),
-                             lambda role, fd: [sys.executable, "-S", __file__, str(fd)])
-    return serving.run()
+        plan = json.load(file)
+    for name, value in plan.get("constants", {}).items():
+        for owner in (module, children):
+            if hasattr(owner, name):
+                setattr(owner, name, value)
+
+    def reload() -> config.Config:
+        if "fault" in plan:
+            raise RuntimeError(plan["fault"])
+        return config.load(config_path)
+
+    return module.Arbiter(config.load(config_path), reload,
+                          lambda role, fd: [sys.executable, "-S", __file__, str(fd)]).run()
 
 
 def child(launch_fd: int) -> int:

@@ -218,6 +218,13 @@ def test_a_bad_reload_leaves_everything_and_a_good_one_reaches_the_supervisor(st
     assert edge.child("worker 0")["restarts"] == 0
 
 
+def test_a_fault_in_reloading_does_not_end_the_service(start):
+    edge = start({"fault": "unforeseen"})
+    edge.process.send_signal(signal.SIGHUP)
+    edge.says("RuntimeError: unforeseen")
+    assert ask(edge.status()["listeners"][0]["port"])[1] in edge.seen
+
+
 def test_usr2_replaces_the_workers_one_by_one(start):
     edge = start()
     old = {name: edge.child(name)["pid"] for name in ("worker 0", "worker 1", "supervisor")}
@@ -254,7 +261,7 @@ def test_systemd_is_told(start, tmp_path):
         edge.process.send_signal(signal.SIGTERM)
         while b"STOPPING=1" not in heard:
             heard.add(sock.recv(100))
-    assert b"READY=1" in heard
+    assert b"READY=1\nSTATUS=1 workers, 1 listeners" in heard
     assert edge.ended() == 0
 
 
