@@ -89,10 +89,6 @@ class Entry:
     def key(self) -> tuple[int, str]:
         return self.set_id, self.uri
 
-    @property
-    def probed(self) -> bool:
-        return not self.flags & (FLAG_NO_PING | FLAG_DISABLED)
-
 
 @dataclass
 class DispatcherList:
