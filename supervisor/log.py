@@ -12,6 +12,7 @@ from supervisor.stores import StoreError
 BATCH_ENTRIES = wire.ENTRIES_MAX  # proposals after which a wake commits without waiting for its end
 SWEEP_SLOTS = 4_000               # of the table to a sweep: 0.2 ms; at 5 a second 1,000,000 AORs in two minutes
 FOLD_ENTRIES = 2_000              # of the log to a sweep: 10 ms that REGISTERs wait; 10,000 changes a second
+WHO_MS = 1_000                    # between two questions to a worker that does not say HELLO
 
 STORE_FAILED = Refusal(503, b"Store Unavailable")
 logger = logging.getLogger("viaduct.log")
@@ -36,14 +37,11 @@ class Log:
         self.journal = Journal(store, registrations.table)
         self.fanout = Fanout(self.journal, send)
         self.refused = {}    # worker -> [[op_id, status, phrase], ...] of this wake
+        self.asked = {}      # worker -> when it was asked who it is
         self.store_failing = False
 
     def on_frame(self, worker, frame):
-        """One frame of a worker; the empty one is the transport's own, sent at each connection."""
-        if not frame:
-            self.fanout.gone(worker)
-            self.send(worker, wire.encode([wire.WHO]))
-            return
+        """One frame of a worker."""
         try:
             value = wire.decode_from_worker(frame)
         except wire.WireError as error:
@@ -53,7 +51,7 @@ class Log:
         if kind == wire.HELLO:
             self.fanout.hello(worker, *value[2:])
         elif worker not in self.fanout.peers:
-            self.send(worker, wire.encode([wire.WHO]))
+            self._who(worker)
         elif kind == wire.OPS:
             self._evaluate(worker, value[1])
         elif kind == wire.SNAPSHOT_REQUEST:
@@ -117,6 +115,13 @@ class Log:
 
     def close(self):
         self.store.close()
+
+    def _who(self, worker):
+        """Asks once a second: what a worker had queued for the last supervisor comes all at once."""
+        now_ms = self.clock()
+        if now_ms - self.asked.get(worker, -WHO_MS) >= WHO_MS:
+            self.asked[worker] = now_ms
+            self.send(worker, wire.encode([wire.WHO]))
 
     def _evaluate(self, worker, ops):
         now_ms = self.clock()

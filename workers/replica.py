@@ -69,8 +69,11 @@ class Replica:
         self.outstanding.pop(op_id, None)
 
     def feed(self, frame):
-        """Applies one frame of the supervisor; the list of events, in order."""
+        """Applies one frame of the supervisor; the list of events, in order. The empty one comes at each connection."""
         events = []
+        if not frame:
+            self.hello_due = True
+            return events
         try:
             value = wire.decode_from_supervisor(frame)
             self._frame(value, events)

@@ -105,7 +105,8 @@ class World:
         for _ in range(self.random.randint(0, len(self.down[worker]))):
             self.down[worker].pop()
         late = deque(frame for frame in self.up[worker] if self.random.random() < 0.5)
-        self.up[worker] = deque([b""])
+        self.up[worker] = deque()
+        self.down[worker].append(b"")
         while late:
             self.up[worker].insert(self.random.randint(0, len(self.up[worker])), late.popleft())
 
