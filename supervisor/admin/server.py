@@ -18,6 +18,7 @@ LINGER_S = 1  # for the rest of a body that was refused, so that the client read
 KEEPALIVE_S = 30  # an idle connection
 CONNECTIONS_MAX = 64  # when one more comes, the oldest goes: clients that hang cannot lock the operator out
 STOP_TIMEOUT_S = 1  # for requests under way when we stop
+ACCEPT_TURNS = 3  # of the loop, until a connection accepted in this one is known (accept, task, connection_made)
 SOCKET_MASK = 0o117  # the socket is for its owner and its group (0660)
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 UNKNOWN_HOST = "Host: expected localhost, 127.0.0.1 or [::1]\n"
@@ -84,6 +85,8 @@ class AdminServer:
         for server in self.servers:
             server.close()
         self.servers.clear()
+        for _ in range(ACCEPT_TURNS):
+            await asyncio.sleep(0)
         if self.runner is not None:
             await self.runner.cleanup()
             self.runner = None

@@ -27,20 +27,25 @@ class Edge:
     def __init__(self, path, backend):
         self.path = str(path)
         self.backend = backend
-        self.loop = asyncio.new_event_loop()
-        self.server = AdminServer(backend, self.path)
-        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.loop = None
+        self.ending = asyncio.Event()
+        self.started = threading.Event()
+        self.thread = threading.Thread(target=asyncio.run, args=[self.serve()])
         self.thread.start()
-        self.wait(self.server.start())
+        assert self.started.wait(5)
 
-    def wait(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(5)
+    async def serve(self):
+        self.loop = asyncio.get_running_loop()
+        server = AdminServer(self.backend, self.path)
+        await server.start()
+        self.started.set()
+        await self.ending.wait()
+        await server.stop()
 
     def stop(self):
-        self.wait(self.server.stop())
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.loop.call_soon_threadsafe(self.ending.set)
         self.thread.join(5)
-        self.loop.close()
+        assert not self.thread.is_alive()
 
     def __call__(self, *words):
         return viaduct(*words, "-s", self.path)
