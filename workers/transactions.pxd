@@ -49,6 +49,7 @@ cdef struct Transaction:      # a server transaction and its context (RFC 3261 1
     uint16_t status           # last sent upstream
     uint8_t pop_routes        # Route values of ours on top of the request
     uint8_t tried_count
+    uint16_t targets_at       # offset of the next Target in `targets`
     uint16_t best_status      # of the failures so far; 0: none
     uint32_t set_id
     uint32_t destination      # id that a dialog of this counts against

@@ -1,0 +1,35 @@
+"""How a request leaves: our branch, our Via, Record-Route with the signed cookie, and the routes that were ours taken off."""
+
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+
+from sipcore.endpoint cimport Endpoint
+from sipcore.message cimport Message
+from sipcore.via cimport Via
+from workers.edge cimport Edge
+
+cdef enum:
+    BRANCH_KEY_AT = 10       # offset in our branch of the 16 hex digits of its key: behind "z9hG4bKV" and the worker
+    BRANCH_LOOP_AT = 26
+    BRANCH_LENGTH = 34       # and 8 digits for loop detection (RFC 5393 4.2)
+
+cdef struct Forward:         # how a request leaves
+    uint64_t key             # of its branch
+    Endpoint source
+    Endpoint to
+    bint record_route
+    uint8_t flags            # CookieFlag
+    uint32_t destination     # dispatcher id for the cookie
+    uint32_t pop_routes
+    const uint8_t* uri       # the new request URI; NULL: it stays
+    uint32_t uri_length
+
+# The key of our branch for this request's fork `index`: the same for its retransmission and after a restart. `top` is the Via that the
+# request's sender put on.
+cdef uint64_t branch_key(const Edge* edge, const Message* message, const Via* top, uint32_t index) noexcept nogil
+# Changes when anything changes that decides where a request goes (RFC 5393 4.2): equal in a request that comes back means a loop.
+cdef uint32_t loop_key(const Edge* edge, const Message* request) noexcept nogil
+# The request as it leaves, into out[SLOT]; the length, or a negative Reason.
+cdef int forward_write(Edge* edge, const Message* request, const Forward* forward, uint8_t* out) noexcept nogil
+# A free slot of the outbox; sends what is queued where it was full.
+cdef uint8_t* edge_room(Edge* edge) noexcept nogil
+cdef void edge_flush(Edge* edge) noexcept nogil

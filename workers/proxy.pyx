@@ -1,0 +1,574 @@
+"""Towards the targets: branches, failover, the best response and CANCEL (RFC 3261 16.6 to 16.10)."""
+
+from libc.string cimport memcpy
+
+from sipcore.build cimport build_ack, build_cancel
+from sipcore.cookie cimport COOKIE_CALLEE_FLOW, COOKIE_CALLER_FLOW, COOKIE_COUNTED
+from sipcore.counters cimport (
+    COUNT_CALLS_ANSWERED, COUNT_CALLS_FAILED, COUNT_FAILOVERS, COUNT_RETRANSMISSIONS_OUT, COUNT_TIMEOUTS, COUNT_UNREACHABLE, Load, count,
+)
+from sipcore.dispatcher cimport (
+    ALGORITHM_HASH_CALL_ID, ALGORITHM_HASH_FROM, ALGORITHM_HASH_REQUEST_URI, ALGORITHM_HASH_TO, ALGORITHM_HASH_USER, DESTINATION_NONE,
+    Destination, DestinationSet, dispatcher_by_id, dispatcher_choose, dispatcher_set,
+)
+from sipcore.edits cimport edits_apply, edits_pop_via, edits_reset
+from sipcore.hashing cimport siphash
+from sipcore.headers cimport HDR_RETRY_AFTER, METHOD_BYE, METHOD_CANCEL, METHOD_INVITE
+from sipcore.message cimport Header, message_find, message_parse, message_request_uri
+from sipcore.slices cimport Slice, slice_number
+from sipcore.transaction cimport (
+    ACTION_ACK, ACTION_FAIL, ACTION_PASS, ACTION_REPLAY, ACTION_RETRANSMIT_OFF, ACTION_TIMEOUT_OFF, ACTION_WAIT, EVENT_1XX,
+    EVENT_RETRANSMIT, EVENT_TIMEOUT, EVENT_TRANSPORT, MACHINE_CLIENT, MACHINE_INVITE_CLIENT, STATE_ACCEPTED, STATE_PROCEEDING,
+    STATE_TERMINATED, STATE_TRYING, Step, event_of_status, transaction_step,
+)
+from sipcore.uri cimport Uri
+from workers.calllog cimport call_line
+from workers.datagram cimport NO_BRANCH, SLOT, outbox_put
+from workers.forward cimport Forward, branch_key, edge_room, forward_write
+from workers.transactions cimport (
+    BRANCH_CANCEL_DONE, BRANCH_CANCEL_WANTED, BRANCH_CANCELLED, BRANCH_COUNTED, BRANCH_ENDED, BRANCH_PASSED_OVER, NONE, TRIED_MAX, TX_CALL,
+    TX_CANCELLED, TX_COUNTED, TX_DISPATCH, TX_FINAL, TX_FROM_DESTINATION, TX_IN_DIALOG, TX_RECORD_ROUTE, TX_TO_CLIENT,
+    Branch, Transaction, branch_arm, branch_new, buffer_copy, buffer_free,
+)
+from workers.upstream cimport upstream_reply, upstream_request, upstream_send
+
+cdef enum:
+    STATUS_SILENT = 408      # a branch that never answered counts as this (RFC 3261 16.8, 16.9)
+    STATUS_UNREACHABLE = 503
+    RETRY_AFTER_MOST_S = 1 << 30
+
+
+# --- branches ---------------------------------------------------------------------------------------------------------------
+
+cdef void _forward_of(const Edge* edge, const Transaction* transaction, const Branch* branch, Forward* forward) noexcept nogil:
+    """How this branch's request leaves: the same each time it is asked for."""
+    cdef Target* target
+    forward.key = branch.key
+    forward.source = transaction.source
+    forward.to = branch.to
+    forward.record_route = transaction.flags & TX_RECORD_ROUTE
+    forward.destination = branch.destination if branch.destination else transaction.destination
+    forward.flags = 0
+    if not transaction.flags & TX_FROM_DESTINATION:
+        forward.flags |= COOKIE_CALLER_FLOW
+    if transaction.flags & TX_TO_CLIENT:
+        forward.flags |= COOKIE_CALLEE_FLOW
+    if forward.destination and transaction.method == METHOD_INVITE:
+        forward.flags |= COOKIE_COUNTED
+    forward.pop_routes = transaction.pop_routes
+    forward.uri = NULL
+    if branch.target and transaction.targets != NULL:
+        target = <Target*>(transaction.targets.data + branch.target - 1)
+        forward.uri = <uint8_t*>target + sizeof(Target)
+        forward.uri_length = target.uri_length
+
+
+cdef bint _send_request(Edge* edge, uint32_t number, const Message* request) noexcept nogil:
+    cdef Branch* branch = &edge.transactions.branch[number]
+    cdef Forward forward
+    cdef int length
+    _forward_of(edge, &edge.transactions.transaction[branch.transaction], branch, &forward)
+    length = forward_write(edge, request, &forward, edge_room(edge))
+    if length < 0:
+        return False
+    outbox_put(&edge.outbox, &branch.to, <uint32_t>length, number)
+    return True
+
+
+cdef bint proxy_branch(Edge* edge, uint32_t number, const Message* request, const Endpoint* to, uint32_t destination,
+                       uint16_t target) noexcept nogil:
+    cdef Transaction* transaction = &edge.transactions.transaction[number]
+    cdef uint32_t at = branch_new(&edge.transactions, number, branch_key(edge, request, &request.via, transaction.attempts))
+    cdef Branch* branch
+    cdef Load* load
+    if at == NONE:
+        return False
+    branch = &edge.transactions.branch[at]
+    branch.machine = MACHINE_INVITE_CLIENT if transaction.method == METHOD_INVITE else MACHINE_CLIENT
+    branch.state = STATE_TRYING
+    branch.index = transaction.attempts
+    branch.to = to[0]
+    branch.destination = destination
+    branch.target = target
+    branch.sent_ms = edge.now_ms
+    branch.interval_ms = <uint32_t>edge.settings.t1_ms
+    branch.retransmit_ms = edge.now_ms + edge.settings.t1_ms                # Timer A, E
+    branch.expire_ms = edge.now_ms + _patience_ms(edge, transaction, destination)  # Timer B, F
+    transaction.attempts += 1
+    branch_arm(&edge.transactions, at)
+    load = _load_of(edge, destination)
+    if load != NULL:
+        load.attempts += 1
+    if not _send_request(edge, at, request):
+        branch.flags |= BRANCH_ENDED
+        branch.state = STATE_TERMINATED
+        branch.retransmit_ms = branch.expire_ms = 0
+        branch_arm(&edge.transactions, at)
+        return False
+    return True
+
+
+cdef int64_t _patience_ms(const Edge* edge, const Transaction* transaction, uint32_t destination) noexcept nogil:
+    """How long silence is borne: the destination's own time where another can be tried, else 64*T1."""
+    cdef int32_t index
+    if transaction.flags & TX_DISPATCH:
+        index = dispatcher_by_id(edge.dispatcher, destination)
+        if index != DESTINATION_NONE:
+            return edge.dispatcher.destination[index].first_response_ms
+    return 64 * edge.settings.t1_ms
+
+
+cdef Load* _load_of(const Edge* edge, uint32_t destination) noexcept nogil:
+    cdef int32_t index
+    if destination == 0 or edge.dispatcher == NULL:
+        return NULL
+    index = dispatcher_by_id(edge.dispatcher, destination)
+    return &edge.load[edge.dispatcher.destination[index].slot] if index != DESTINATION_NONE else NULL
+
+
+cdef void _outcome(Edge* edge, Branch* branch, bint failed) noexcept nogil:
+    """Writes the branch's verdict on its destination into the load page, once."""
+    cdef Load* load = _load_of(edge, branch.destination)
+    if load == NULL or branch.flags & BRANCH_COUNTED:
+        return
+    branch.flags |= BRANCH_COUNTED
+    if failed:
+        load.failures += 1
+    else:
+        load.responses += 1
+
+
+# --- what to try next -------------------------------------------------------------------------------------------------------
+
+cdef inline bint _fails_over(const Edge* edge, int status) noexcept nogil:
+    return edge.settings.failover[status >> 3] & (1 << (status & 7)) != 0
+
+
+cdef uint64_t _selection_key(const Edge* edge, const Message* request, uint16_t algorithm) noexcept nogil:
+    """The hash of what the set's algorithm hashes; 0 for the algorithms that hash nothing."""
+    cdef Uri uri
+    cdef Slice what
+    if algorithm == ALGORITHM_HASH_CALL_ID:
+        what = request.call_id
+    elif algorithm == ALGORITHM_HASH_FROM:
+        what = request.from_uri
+    elif algorithm == ALGORITHM_HASH_TO:
+        what = request.to_uri
+    elif algorithm == ALGORITHM_HASH_REQUEST_URI:
+        what = request.request_uri
+    elif algorithm == ALGORITHM_HASH_USER and message_request_uri(request, &uri) == 0:
+        what = uri.user
+    else:
+        return 0
+    return siphash(&edge.key, request.data + what.start, what.length)
+
+
+cdef uint64_t _random(Edge* edge) noexcept nogil:
+    """xorshift64*: for spreading, nothing secret."""
+    edge.random ^= edge.random >> 12
+    edge.random ^= edge.random << 25
+    edge.random ^= edge.random >> 27
+    return edge.random * 2685821657736338717ULL
+
+
+cdef int _next_destination(Edge* edge, uint32_t number, const Message* request) noexcept nogil:
+    cdef Transaction* transaction = &edge.transactions.transaction[number]
+    cdef DestinationSet* destinations = dispatcher_set(edge.dispatcher, transaction.set_id)
+    cdef int32_t tried[TRIED_MAX]
+    cdef int32_t index
+    cdef uint32_t i
+    cdef Destination* destination
+    if destinations == NULL:
+        return 0
+    while (transaction.tried_count < edge.settings.max_attempts and transaction.tried_count < TRIED_MAX
+           and edge.now_ms - transaction.created_ms < edge.settings.max_time_ms):
+        for i in range(transaction.tried_count):
+            tried[i] = dispatcher_by_id(edge.dispatcher, transaction.tried[i])
+        index = dispatcher_choose(edge.dispatcher, destinations, _selection_key(edge, request, destinations.algorithm), _random(edge),
+                                  edge.now_ms, tried, transaction.tried_count)
+        if index == DESTINATION_NONE:
+            return 0
+        destination = &edge.dispatcher.destination[index]
+        transaction.tried[transaction.tried_count] = destination.id
+        transaction.tried_count += 1
+        if proxy_branch(edge, number, request, &destination.endpoint, destination.id, 0):
+            return 1
+    return 0
+
+
+cdef int _next_contacts(Edge* edge, uint32_t number, const Message* request) noexcept nogil:
+    """All contacts of the highest q that is left, in parallel (RFC 3261 16.6; serial by q)."""
+    cdef Transaction* transaction = &edge.transactions.transaction[number]
+    cdef Target* target
+    cdef uint32_t at
+    cdef uint16_t q
+    cdef int launched = 0
+    if transaction.targets == NULL:
+        return 0
+    while launched == 0 and transaction.targets_at < transaction.targets.length:
+        q = (<Target*>(transaction.targets.data + transaction.targets_at)).q
+        while transaction.targets_at < transaction.targets.length:
+            at = transaction.targets_at
+            target = <Target*>(transaction.targets.data + at)
+            if target.q != q:
+                break
+            transaction.targets_at += <uint16_t>(sizeof(Target) + ((target.uri_length + 3u) & ~3u))
+            launched += proxy_branch(edge, number, request, &target.to, 0, <uint16_t>(at + 1))
+    return launched
+
+
+cdef int proxy_next(Edge* edge, uint32_t number, const Message* request) noexcept nogil:
+    if edge.transactions.transaction[number].flags & TX_DISPATCH:
+        return _next_destination(edge, number, request)
+    return _next_contacts(edge, number, request)
+
+
+cdef bint _searching(const Edge* edge, const Transaction* transaction) noexcept nogil:
+    """Some branch may still bring a verdict that counts."""
+    cdef uint32_t at = transaction.branches
+    while at != NONE:
+        if not edge.transactions.branch[at].flags & (BRANCH_ENDED | BRANCH_PASSED_OVER):
+            return True
+        at = edge.transactions.branch[at].next
+    return False
+
+
+cdef void proxy_settle(Edge* edge, uint32_t number) noexcept nogil:
+    cdef Transaction* transaction = &edge.transactions.transaction[number]
+    cdef const Message* request
+    cdef bint again
+    if transaction.flags & TX_FINAL or _searching(edge, transaction):
+        return
+    request = upstream_request(edge, number)
+    if request == NULL:
+        return
+    again = not transaction.flags & (TX_CANCELLED | TX_IN_DIALOG) and transaction.best_status < 600
+    if transaction.flags & TX_DISPATCH and transaction.best_status and not _fails_over(edge, transaction.best_status):
+        again = False
+    if again and proxy_next(edge, number, request):
+        count(edge.counter, COUNT_FAILOVERS)
+        return
+    _finish(edge, number, request)
+
+
+cdef void _finish(Edge* edge, uint32_t number, const Message* request) noexcept nogil:
+    """The final response where no branch succeeded and nothing is left to try."""
+    cdef Transaction* transaction = &edge.transactions.transaction[number]
+    cdef int status = transaction.best_status
+    if transaction.flags & TX_CANCELLED and status != 487:
+        upstream_reply(edge, number, request, 487, "Request Terminated", NULL, 0)
+    elif transaction.flags & TX_DISPATCH and (status == 0 or _fails_over(edge, status)):
+        upstream_reply(edge, number, request, edge.settings.refuse_code, <const char*>edge.settings.refuse_text, NULL, 0)
+    elif transaction.best != NULL and message_parse(&edge.other, transaction.best.data, transaction.best.length) == 0:
+        _pass(edge, number, &edge.other)
+    elif transaction.method == METHOD_INVITE:
+        if status == STATUS_UNREACHABLE:
+            upstream_reply(edge, number, request, 500, "Next Hop Unreachable", NULL, 0)
+        else:
+            upstream_reply(edge, number, request, STATUS_SILENT, "Request Timeout", NULL, 0)
+    elif status == STATUS_UNREACHABLE:
+        upstream_reply(edge, number, request, 500, "Next Hop Unreachable", NULL, 0)
+    # else: a non-INVITE that nobody answered is not answered with 408 (RFC 4320 4.2)
+    transaction.flags |= TX_FINAL
+    if transaction.flags & TX_CALL:
+        count(edge.counter, COUNT_CALLS_FAILED)
+        call_line(edge, transaction, NULL)
+
+
+# --- responses --------------------------------------------------------------------------------------------------------------
+
+cdef void _pass(Edge* edge, uint32_t number, const Message* response) noexcept nogil:
+    """The response without our Via, upstream (16.7 steps 3 and 9)."""
+    cdef int length
+    edits_reset(&edge.edits)
+    edits_pop_via(&edge.edits, response)
+    length = edits_apply(&edge.edits, response, edge_room(edge), SLOT)
+    if length > 0:
+        upstream_send(edge, number, <uint32_t>length, response.status)
+
+
+cdef void proxy_response(Edge* edge, uint32_t at) noexcept nogil:
+    cdef Branch* branch = &edge.transactions.branch[at]
+    cdef const Message* response = &edge.message
+    cdef Step step
+    if response.method == METHOD_CANCEL:
+        branch.flags |= BRANCH_CANCEL_DONE
+        branch.retransmit_ms = 0
+        branch_arm(&edge.transactions, at)
+        return
+    step = transaction_step(branch.machine, branch.state, event_of_status(response.status))
+    branch.state = step.state
+    if step.actions & ACTION_ACK:
+        _acknowledge(edge, at)
+    if not step.actions & ACTION_PASS:
+        return
+    branch.status = response.status
+    if step.actions & ACTION_RETRANSMIT_OFF:
+        branch.retransmit_ms = 0
+    if step.actions & ACTION_WAIT:  # late arrivals meet it until its transaction ends
+        branch.retransmit_ms = branch.expire_ms = 0
+    if response.status < 200:
+        _provisional(edge, at, step.actions)
+    elif response.status < 300:
+        _success(edge, at)
+    else:
+        _failure(edge, at)
+
+
+cdef void _provisional(Edge* edge, uint32_t at, uint16_t actions) noexcept nogil:
+    cdef Branch* branch = &edge.transactions.branch[at]
+    cdef Transaction* transaction = &edge.transactions.transaction[branch.transaction]
+    cdef int status = edge.message.status
+    if transaction.method != METHOD_INVITE:
+        branch.interval_ms = <uint32_t>edge.settings.t2_ms  # 17.1.2.2: Timer E goes on at T2
+        if branch.expire_ms < branch.sent_ms + 64 * edge.settings.t1_ms:
+            branch.expire_ms = branch.sent_ms + 64 * edge.settings.t1_ms
+    elif not branch.flags & BRANCH_CANCELLED and (actions & ACTION_TIMEOUT_OFF or status > 100):
+        branch.expire_ms = edge.now_ms + edge.settings.timer_c_ms  # 16.7 step 2
+    branch_arm(&edge.transactions, at)
+    if branch.flags & (BRANCH_CANCEL_WANTED | BRANCH_PASSED_OVER) and not branch.flags & BRANCH_CANCELLED:
+        _send_cancel(edge, at)
+    if branch.flags & BRANCH_PASSED_OVER or transaction.flags & TX_FINAL or status == 100:
+        return
+    if transaction.ringing_ms == 0:
+        transaction.ringing_ms = edge.now_ms
+    _pass(edge, branch.transaction, &edge.message)
+
+
+cdef void _success(Edge* edge, uint32_t at) noexcept nogil:
+    cdef Branch* branch = &edge.transactions.branch[at]
+    cdef uint32_t number = branch.transaction
+    cdef Transaction* transaction = &edge.transactions.transaction[number]
+    cdef bint first = not transaction.flags & TX_FINAL
+    cdef Load* load
+    branch.flags |= BRANCH_ENDED
+    branch_arm(&edge.transactions, at)
+    _outcome(edge, branch, False)
+    if first or transaction.method == METHOD_INVITE:  # every 2xx to an INVITE passes (16.7 step 5)
+        _pass(edge, number, &edge.message)
+    if not first:
+        return
+    load = _load_of(edge, branch.destination if branch.destination else transaction.destination)
+    if load != NULL and transaction.method == METHOD_INVITE and not transaction.flags & TX_IN_DIALOG:
+        load.started += 1
+    elif load != NULL and transaction.method == METHOD_BYE and transaction.flags & TX_COUNTED:
+        load.ended += 1
+    if transaction.flags & TX_CALL:
+        count(edge.counter, COUNT_CALLS_ANSWERED)
+        call_line(edge, transaction, branch)
+    _cancel_others(edge, number, at)
+    _release(edge, transaction)
+
+
+cdef void _failure(Edge* edge, uint32_t at) noexcept nogil:
+    cdef Branch* branch = &edge.transactions.branch[at]
+    cdef uint32_t number = branch.transaction
+    cdef Transaction* transaction = &edge.transactions.transaction[number]
+    cdef int status = edge.message.status
+    branch.flags |= BRANCH_ENDED
+    branch_arm(&edge.transactions, at)
+    _outcome(edge, branch, transaction.flags & TX_DISPATCH and _fails_over(edge, status))
+    if status == 503:
+        _honour_retry_after(edge, branch)
+    if _better(status, transaction.best_status):
+        transaction.best_status = <uint16_t>status
+        transaction.best = buffer_copy(&edge.transactions, transaction.best, edge.message.data, edge.message.size)
+    if status >= 600:  # 16.7 step 5: all others are cancelled, nothing new is tried
+        _cancel_others(edge, number, at)
+    proxy_settle(edge, number)
+
+
+cdef bint _better(int status, int best) noexcept nogil:
+    """16.7 step 6: 6xx first, then the lowest class; inside 4xx those that let the caller try again."""
+    if best == 0:
+        return True
+    if best >= 600 or status >= 600:
+        return status >= 600 and best < 600
+    if status // 100 != best // 100:
+        return status < best
+    return _helpful(status) and not _helpful(best)
+
+
+cdef bint _helpful(int status) noexcept nogil:
+    return status == 401 or status == 407 or status == 415 or status == 420 or status == 484
+
+
+cdef void _honour_retry_after(Edge* edge, const Branch* branch) noexcept nogil:
+    """RFC 3261 21.5.4, up to the configured cap: a destination must not take itself away for long."""
+    cdef const Header* header = message_find(&edge.message, HDR_RETRY_AFTER)
+    cdef int32_t index = dispatcher_by_id(edge.dispatcher, branch.destination) if branch.destination else DESTINATION_NONE
+    cdef uint32_t end
+    cdef int64_t seconds
+    cdef Slice digits
+    if header == NULL or index == DESTINATION_NONE:
+        return
+    end = header.value
+    while end < header.value + header.value_length and 48 <= edge.message.data[end] <= 57:
+        end += 1
+    digits.start = header.value
+    digits.length = end - header.value
+    seconds = slice_number(edge.message.data, digits, RETRY_AFTER_MOST_S)
+    if seconds <= 0:
+        return
+    seconds = min(seconds * 1000, edge.settings.retry_after_cap_ms)
+    edge.dispatcher.destination[index].retry_at_ms = edge.now_ms + seconds
+    edge.load[edge.dispatcher.destination[index].slot].busy_until_ms = <uint64_t>(edge.now_ms + seconds)
+
+
+cdef void _release(Edge* edge, Transaction* transaction) noexcept nogil:
+    """An answered INVITE without branches to cancel needs its texts no more: what is left waits out its timers."""
+    if _searching(edge, transaction):
+        return
+    buffer_free(&edge.transactions, transaction.request)
+    buffer_free(&edge.transactions, transaction.best)
+    buffer_free(&edge.transactions, transaction.targets)
+    transaction.request = transaction.best = transaction.targets = NULL
+
+
+# --- ACK and CANCEL of our own ----------------------------------------------------------------------------------------------
+
+cdef const Message* _as_sent(Edge* edge, uint32_t at) noexcept nogil:
+    """The branch's request as it left, built again into the scratch and parsed; NULL where its text is gone."""
+    cdef Branch* branch = &edge.transactions.branch[at]
+    cdef const Message* request = upstream_request(edge, branch.transaction)
+    cdef Forward forward
+    cdef int length
+    if request == NULL:
+        return NULL
+    _forward_of(edge, &edge.transactions.transaction[branch.transaction], branch, &forward)
+    length = forward_write(edge, request, &forward, edge.scratch)
+    if length < 0 or message_parse(&edge.other, edge.scratch, <uint32_t>length) < 0:
+        return NULL
+    return &edge.other
+
+
+cdef void _acknowledge(Edge* edge, uint32_t at) noexcept nogil:
+    cdef const Message* sent = _as_sent(edge, at)
+    cdef int length
+    if sent == NULL:
+        return
+    length = build_ack(sent, &edge.message, edge_room(edge), SLOT)
+    if length > 0:
+        outbox_put(&edge.outbox, &edge.transactions.branch[at].to, <uint32_t>length, NO_BRANCH)
+
+
+cdef void _send_cancel(Edge* edge, uint32_t at) noexcept nogil:
+    """CANCEL, retransmitted as a request of its own; its INVITE is given 64*T1 to answer (RFC 3261 9.1)."""
+    cdef Branch* branch = &edge.transactions.branch[at]
+    cdef const Message* sent = _as_sent(edge, at)
+    cdef int length
+    if sent == NULL:
+        return
+    length = build_cancel(sent, edge_room(edge), SLOT)
+    if length <= 0:
+        return
+    outbox_put(&edge.outbox, &branch.to, <uint32_t>length, NO_BRANCH)
+    if not branch.flags & BRANCH_CANCELLED:
+        branch.flags |= BRANCH_CANCELLED
+        branch.interval_ms = <uint32_t>edge.settings.t1_ms
+        branch.expire_ms = edge.now_ms + 64 * edge.settings.t1_ms
+    branch.retransmit_ms = edge.now_ms + branch.interval_ms
+    branch_arm(&edge.transactions, at)
+
+
+cdef void _cancel_others(Edge* edge, uint32_t number, uint32_t besides) noexcept nogil:
+    """Cancels every branch of an INVITE that has no final response, now or at its first provisional (16.10)."""
+    cdef Transaction* transaction = &edge.transactions.transaction[number]
+    cdef uint32_t at = transaction.branches
+    cdef Branch* branch
+    if transaction.method != METHOD_INVITE:
+        return
+    while at != NONE:
+        branch = &edge.transactions.branch[at]
+        if at != besides and not branch.flags & (BRANCH_ENDED | BRANCH_CANCELLED):
+            if branch.state == STATE_PROCEEDING:
+                _send_cancel(edge, at)
+            elif branch.state == STATE_TRYING:
+                branch.flags |= BRANCH_CANCEL_WANTED
+        at = branch.next
+
+
+cdef void proxy_cancel(Edge* edge, uint32_t number) noexcept nogil:
+    """Its CANCEL came: nothing new is tried, every branch is cancelled."""
+    edge.transactions.transaction[number].flags |= TX_CANCELLED
+    _cancel_others(edge, number, NONE)
+    proxy_settle(edge, number)
+
+
+# --- silence and refusal ----------------------------------------------------------------------------------------------------
+
+cdef void _branch_failed(Edge* edge, uint32_t at, int status) noexcept nogil:
+    """No answer will come from this branch: it counts as `status`, and the search goes on."""
+    cdef Branch* branch = &edge.transactions.branch[at]
+    cdef Transaction* transaction = &edge.transactions.transaction[branch.transaction]
+    _outcome(edge, branch, True)
+    if _better(status, transaction.best_status):
+        transaction.best_status = <uint16_t>status
+        buffer_free(&edge.transactions, transaction.best)
+        transaction.best = NULL
+    branch.retransmit_ms = 0
+    branch_arm(&edge.transactions, at)
+    proxy_settle(edge, branch.transaction)
+
+
+cdef void proxy_unreachable(Edge* edge, uint32_t at) noexcept nogil:
+    cdef Branch* branch = &edge.transactions.branch[at]
+    cdef Step step = transaction_step(branch.machine, branch.state, EVENT_TRANSPORT)
+    if branch.flags & BRANCH_ENDED or not step.actions & ACTION_FAIL:
+        return
+    count(edge.counter, COUNT_UNREACHABLE)
+    branch.state = step.state
+    branch.expire_ms = 0
+    branch.flags |= BRANCH_ENDED
+    _branch_failed(edge, at, STATUS_UNREACHABLE)
+
+
+cdef void proxy_branch_timer(Edge* edge, uint32_t at) noexcept nogil:
+    cdef Branch* branch = &edge.transactions.branch[at]
+    if branch.expire_ms and branch.expire_ms <= edge.now_ms:
+        _expired(edge, at)
+    elif branch.retransmit_ms and branch.retransmit_ms <= edge.now_ms:
+        _retransmit(edge, at)
+    else:
+        branch_arm(&edge.transactions, at)
+
+
+cdef void _retransmit(Edge* edge, uint32_t at) noexcept nogil:
+    cdef Branch* branch = &edge.transactions.branch[at]
+    cdef Step step = transaction_step(branch.machine, branch.state, EVENT_RETRANSMIT)
+    cdef const Message* request
+    branch.interval_ms *= 2
+    if branch.interval_ms > edge.settings.t2_ms and (branch.machine == MACHINE_CLIENT or branch.flags & BRANCH_CANCELLED):
+        branch.interval_ms = <uint32_t>edge.settings.t2_ms
+    count(edge.counter, COUNT_RETRANSMISSIONS_OUT)
+    if branch.flags & BRANCH_CANCELLED:
+        _send_cancel(edge, at)
+        return
+    branch.retransmit_ms = edge.now_ms + branch.interval_ms if step.actions & ACTION_REPLAY else 0
+    branch_arm(&edge.transactions, at)
+    request = upstream_request(edge, branch.transaction)
+    if step.actions & ACTION_REPLAY and request != NULL:
+        _send_request(edge, at, request)
+
+
+cdef void _expired(Edge* edge, uint32_t at) noexcept nogil:
+    """Timer B or F, a destination's patience, Timer C, or a cancelled branch that never ended."""
+    cdef Branch* branch = &edge.transactions.branch[at]
+    cdef Transaction* transaction = &edge.transactions.transaction[branch.transaction]
+    cdef int64_t last_ms = branch.sent_ms + 64 * edge.settings.t1_ms
+    branch.expire_ms = 0
+    if branch.machine == MACHINE_INVITE_CLIENT and branch.state == STATE_PROCEEDING and not branch.flags & BRANCH_CANCELLED:
+        _send_cancel(edge, at)  # 16.8
+        return
+    if branch.flags & BRANCH_PASSED_OVER:  # it had its time
+        branch.flags |= BRANCH_ENDED
+        branch.state = transaction_step(branch.machine, branch.state, EVENT_TIMEOUT).state
+        return
+    count(edge.counter, COUNT_TIMEOUTS)
+    if branch.state == STATE_TRYING and edge.now_ms < last_ms:  # the next is tried, and this one's late answer is still understood
+        branch.flags |= BRANCH_PASSED_OVER
+        branch.expire_ms = last_ms
+    else:
+        branch.flags |= BRANCH_ENDED
+        branch.state = transaction_step(branch.machine, branch.state, EVENT_TIMEOUT).state
+    _branch_failed(edge, at, STATUS_SILENT)
