@@ -18,6 +18,8 @@ cdef bint proxy_branch(Edge* edge, uint32_t number, const Message* request, cons
 cdef int proxy_next(Edge* edge, uint32_t number, const Message* request) noexcept nogil
 # Where every branch has its verdict: tries the next target, or sends the best response.
 cdef void proxy_settle(Edge* edge, uint32_t number) noexcept nogil
+# Ends a transaction that has no branch with a response of our own.
+cdef void proxy_refuse(Edge* edge, uint32_t number, const Message* request, int status, const char* phrase) noexcept nogil
 cdef void proxy_cancel(Edge* edge, uint32_t number) noexcept nogil
 # edge.message is a response to this branch.
 cdef void proxy_response(Edge* edge, uint32_t branch) noexcept nogil

@@ -269,10 +269,19 @@ cdef void _finish(Edge* edge, uint32_t number, const Message* request) noexcept 
     elif status == STATUS_UNREACHABLE:
         upstream_reply(edge, number, request, 500, "Next Hop Unreachable", NULL, 0)
     # else: a non-INVITE that nobody answered is not answered with 408 (RFC 4320 4.2)
+    _failed(edge, transaction)
+
+
+cdef void _failed(Edge* edge, Transaction* transaction) noexcept nogil:
     transaction.flags |= TX_FINAL
     if transaction.flags & TX_CALL:
         count(edge.counter, COUNT_CALLS_FAILED)
         call_line(edge, transaction, NULL)
+
+
+cdef void proxy_refuse(Edge* edge, uint32_t number, const Message* request, int status, const char* phrase) noexcept nogil:
+    upstream_reply(edge, number, request, status, phrase, NULL, 0)
+    _failed(edge, &edge.transactions.transaction[number])
 
 
 # --- responses --------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,356 @@
+"""The worker's loop: epoll, a batch in, timers, a batch out; Python is entered only where something waits for it."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+from posix.unistd cimport close, write
+
+from sipcore.counters cimport (
+    COUNT_BATCHES, COUNT_HEARTBEAT_MS, COUNT_INBOX_IN, COUNT_LIVE, COUNT_LOG_DROPPED, COUNT_PID, COUNT_TRANSACTIONS, Page, count,
+)
+from sipcore.dispatcher cimport DispatcherTable
+from sipcore.endpoint cimport Endpoint
+from sipcore.location cimport LocationTable
+from sipcore.steering cimport worker_text
+from sipcore.timers cimport timers_wait
+from workers.datagram cimport BATCH, INBOX_UNREACHABLE, SLOT, InboxHeader, Receiver, outbox_free, outbox_start
+from workers.edge cimport CALL_LINES_MAX, HOST_MAX, LISTENERS_MAX, NAMES_MAX, PREFIX_MAX, Edge, Listener, Name
+from workers.forward cimport edge_flush
+from workers.router cimport router_datagram, router_send_failures, router_timers, router_unpark, router_unreachable
+from workers.sockets cimport (
+    CLOCK_MONOTONIC, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLERR, EPOLLIN, POLLOUT, clock_gettime, epoll_create1, epoll_ctl, epoll_event,
+    epoll_wait, poll, pollfd, timespec,
+)
+from workers.transactions cimport transactions_start, transactions_stop
+from workers.upstream cimport upstream_reply, upstream_request
+
+import os
+
+from sipcore import endpoint as endpoints
+
+cdef enum:
+    EVENTS_MAX = 64
+    ROUNDS_MAX = 8           # batches of one socket before the others and the timers get their turn
+    WAIT_MAX_MS = 200        # the heartbeat's and the clock's resolution where nothing happens
+    TAG_INBOX = 1000         # what epoll gives back: a listener's index, or one of these
+    TAG_PYTHON = 1001
+    HEIR_MS = 64 * 500 + 180000  # a transaction of the dead worker lives at most Timer C and 64*T1
+
+WAKE_PYTHON = 1              # flags that poll() returns: a descriptor added by watch() is ready
+WAKE_REGISTERS = 2           # REGISTERs wait
+
+
+cdef int64_t monotonic_ms() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <int64_t>now.tv_sec * 1000 + now.tv_nsec // 1000000
+
+
+cdef class Engine:
+    """One worker's sockets, tables and transactions.
+
+    launch: the launch document's fields (workers/launch.py); page, dispatcher and location are the tables it reads and writes.
+    """
+    cdef Edge* edge
+    cdef Receiver receiver
+    cdef Page page
+    cdef DispatcherTable dispatcher_table
+    cdef LocationTable location_table
+    cdef int epoll
+    cdef int log_fd
+
+    def __cinit__(self):
+        self.edge = <Edge*>calloc(1, sizeof(Edge))
+        if self.edge == NULL:
+            raise MemoryError("no memory for the worker's state")
+        self.epoll = -1
+        self.edge.scratch = <uint8_t*>malloc(SLOT)
+        outbox_start(&self.edge.outbox)
+
+    def __init__(self, launch, Page page, DispatcherTable dispatcher, LocationTable location, int log_fd=2):
+        cdef uint32_t i
+        self.receiver = Receiver()
+        self.page, self.dispatcher_table, self.location_table = page, dispatcher, location
+        self.log_fd = log_fd
+        self.edge.worker = launch.index
+        self.edge.workers = launch.workers
+        self.edge.dispatcher = &dispatcher.dispatcher
+        self.edge.location = &location.location
+        self.edge.counter = &page.page.counter[launch.index][0]
+        self.edge.load = &page.page.loads.load[launch.index][0]
+        self.edge.inbox_fd = launch.inbox_fd
+        for i, fd in enumerate(launch.inbox_peers):
+            self.edge.inbox_peer[i] = fd
+        memcpy(&self.edge.random, <const uint8_t*>os.urandom(8), 8)
+        self.edge.random |= 1
+        self.edge.now_ms = monotonic_ms()
+        self._become_heir()
+        transactions_start(&self.edge.transactions, launch.settings["edge"]["max_transactions"], self.edge.now_ms)
+        self._open(launch.listeners)
+
+    def __dealloc__(self):
+        if self.edge != NULL:
+            transactions_stop(&self.edge.transactions)
+            outbox_free(&self.edge.outbox)
+            free(self.edge.scratch)
+            free(self.edge)
+        if self.epoll >= 0:
+            close(self.epoll)
+
+    cdef _become_heir(self):
+        """A row that was used before belongs to a worker that died: its responses are ours to forward."""
+        self.edge.heir = self.edge.counter[<int>COUNT_PID] != 0
+        self.edge.heir_until_ms = self.edge.now_ms + HEIR_MS
+        self.edge.counter[<int>COUNT_PID] = os.getpid()
+        self.edge.counter[<int>COUNT_LIVE] = 0
+        self.edge.counter[<int>COUNT_TRANSACTIONS] = 0
+
+    cdef _open(self, listeners):
+        """Fills the listeners' addresses and texts, and waits on their sockets and the inbox."""
+        cdef uint32_t i
+        cdef Listener* listener
+        cdef bytes packed
+        if len(listeners) > LISTENERS_MAX:
+            raise ValueError(f"edge.listen: {len(listeners)} addresses, at most {LISTENERS_MAX} can be served")
+        self.epoll = epoll_create1(EPOLL_CLOEXEC)
+        for i, entry in enumerate(listeners):
+            listener = &self.edge.listener[i]
+            packed = endpoints.pack(entry.transport, entry.ip, entry.port, i)
+            memcpy(&listener.local, <const uint8_t*>packed, sizeof(Endpoint))
+            listener.fd = entry.fd
+            self._texts(listener, entry)
+            self._watch(entry.fd, i)
+        self.edge.listener_count = len(listeners)
+        self._watch(self.edge.inbox_fd, TAG_INBOX)
+
+    cdef _texts(self, Listener* listener, entry):
+        cdef uint8_t worker[2]
+        host = f"[{entry.ip}]" if ":" in entry.ip else entry.ip
+        sent_by = entry.advertise or f"{host}:{entry.port}"
+        worker_text(self.edge.worker, worker)
+        via = f"SIP/2.0/{entry.transport.upper()} {sent_by};branch=z9hG4bKV".encode() + bytes(worker[:2])
+        route = f"<sip:{sent_by};lr;v=".encode()
+        if len(via) > PREFIX_MAX or len(route) > PREFIX_MAX:
+            raise ValueError(f"edge.advertise: {sent_by!r} is too long for a Via")
+        listener.via_length = len(via)
+        memcpy(listener.via, <const uint8_t*>via, len(via))
+        listener.route_length = len(route)
+        memcpy(listener.route, <const uint8_t*>route, len(route))
+
+    cdef _watch(self, int fd, uint32_t tag):
+        cdef epoll_event event
+        memset(&event, 0, sizeof(event))
+        event.events = EPOLLIN
+        event.data.u32 = tag
+        if epoll_ctl(self.epoll, EPOLL_CTL_ADD, fd, &event) < 0:
+            raise OSError(f"descriptor {fd} cannot be waited for")
+
+    def watch(self, int fd):
+        """poll() returns WAKE_PYTHON when this descriptor is readable."""
+        self._watch(fd, TAG_PYTHON)
+
+    def configure(self, settings, bytes key, listeners):
+        """Takes the settings that change while running, and the deployment's 16-octet key."""
+        cdef uint8_t* failover = self.edge.settings.failover
+        edge, dispatcher, timers = settings["edge"], settings["dispatcher"], settings["timers"]
+        text = dispatcher["refuse_text"].encode()
+        if len(key) != 16 or len(text) >= sizeof(self.edge.settings.refuse_text):
+            raise ValueError("the key must have 16 octets and dispatcher.refuse_text fewer than 128")
+        memcpy(&self.edge.key, <const uint8_t*>key, 16)
+        self.edge.settings.lookup_first = edge["initial"] == "lookup-first"
+        self.edge.settings.max_forwards = edge["max_forwards"]
+        self.edge.settings.source_any_port = dispatcher["match_source"] == "address"
+        self.edge.settings.set_id = dispatcher["set"]
+        self.edge.settings.max_attempts = dispatcher["max_attempts"]
+        self.edge.settings.max_time_ms = dispatcher["max_time_ms"]
+        self.edge.settings.retry_after_cap_ms = dispatcher["retry_after_cap_s"] * 1000
+        self.edge.settings.refuse_code = dispatcher["refuse_code"]
+        memset(self.edge.settings.refuse_text, 0, sizeof(self.edge.settings.refuse_text))
+        memcpy(self.edge.settings.refuse_text, <const uint8_t*>text, len(text))
+        memset(failover, 0, sizeof(self.edge.settings.failover))
+        for status in dispatcher["failover_codes"]:
+            failover[<int>status >> 3] |= 1 << (<int>status & 7)
+        self.edge.settings.t1_ms = timers["t1_ms"]
+        self.edge.settings.t2_ms = timers["t2_ms"]
+        self.edge.settings.t4_ms = timers["t4_ms"]
+        self.edge.settings.timer_c_ms = timers["timer_c_ms"]
+        self.edge.settings.log_calls = settings["log"]["calls"]
+        self.edge.settings.log_json = settings["log"]["format"] == "json"
+        self._name_ourselves(edge["domains"], listeners)
+
+    cdef _name_ourselves(self, domains, listeners):
+        cdef uint32_t n = 0
+        names = [(domain, 0, True) for domain in domains]
+        for entry in listeners:
+            names.append((f"[{entry.ip}]" if ":" in entry.ip else entry.ip, entry.port, False))
+            if entry.advertise:
+                parts = advertised_name(entry.advertise)
+                names.append((parts[0], parts[1], False))
+        for host, port, domain in dict.fromkeys(names):
+            text = host.lower().encode()
+            if n == NAMES_MAX or len(text) > HOST_MAX:
+                raise ValueError(f"edge.domains: more than {NAMES_MAX} names of ours, or one over {HOST_MAX} octets: {host!r}")
+            self.edge.name[n].length = len(text)
+            memcpy(self.edge.name[n].host, <const uint8_t*>text, len(text))
+            self.edge.name[n].port = port
+            self.edge.name[n].domain = domain
+            n += 1
+        self.edge.name_count = n
+
+    def set_live(self):
+        """The replica is complete: what was parked goes its way."""
+        self.edge.live = True
+        self.edge.counter[<int>COUNT_LIVE] = 1
+        with nogil:
+            router_unpark(self.edge)
+            self._finish_batch()
+
+    def drain(self):
+        """No new calls from now on: 503 to them and to OPTIONS."""
+        self.edge.draining = True
+
+    @property
+    def unanswered(self):
+        """Transactions that still wait for a final response."""
+        cdef uint32_t i, waiting = 0
+        for i in range(self.edge.transactions.transaction_used):
+            if self.edge.transactions.transaction[i].machine and self.edge.transactions.transaction[i].status < 200:
+                waiting += 1
+        return waiting
+
+    def take_registers(self):
+        """[(reference, message octets, source endpoint's 24 octets)] of the REGISTERs that wait; answer() takes the reference."""
+        cdef uint32_t i, number
+        taken = []
+        for i in range(self.edge.register_count):
+            number = self.edge.registers[i].transaction
+            transaction = &self.edge.transactions.transaction[number]
+            if transaction.generation != self.edge.registers[i].generation or transaction.request == NULL:
+                continue
+            taken.append(((number, transaction.generation), transaction.request.data[:transaction.request.length],
+                          (<const uint8_t*>&transaction.source)[:sizeof(Endpoint)]))
+        self.edge.register_count = 0
+        return taken
+
+    def answer(self, reference, int status, bytes phrase, bytes extra=b""):
+        """Answers a REGISTER that take_registers gave out; one that has expired meanwhile is left alone."""
+        cdef uint32_t number = reference[0]
+        cdef const uint8_t* headers = extra
+        if self.edge.transactions.transaction[number].generation != <uint32_t>reference[1]:
+            return
+        request = upstream_request(self.edge, number)
+        if request != NULL:
+            upstream_reply(self.edge, number, request, status, phrase, headers, <uint32_t>len(extra))
+
+    def flush(self):
+        """Sends what answer() queued."""
+        with nogil:
+            self._finish_batch()
+
+    def poll(self):
+        """Serves until something waits for Python: WAKE_PYTHON | WAKE_REGISTERS, or 0 after about WAIT_MAX_MS."""
+        cdef int flags
+        with nogil:
+            flags = self._serve()
+        self._write_lines()
+        return flags
+
+    cdef int _serve(self) noexcept nogil:
+        cdef Edge* edge = self.edge
+        cdef epoll_event events[EVENTS_MAX]
+        cdef int i, got
+        cdef int flags = 0
+        cdef int64_t until_ms = monotonic_ms() + WAIT_MAX_MS
+        while flags == 0:
+            got = epoll_wait(self.epoll, events, EVENTS_MAX, self._wait_ms(until_ms))
+            edge.now_ms = monotonic_ms()
+            for i in range(got):
+                if events[i].data.u32 == TAG_PYTHON:
+                    flags |= 1
+                elif events[i].data.u32 == TAG_INBOX:
+                    self._read_inbox()
+                else:
+                    if events[i].events & EPOLLERR:
+                        self._read_errors(events[i].data.u32)
+                    if events[i].events & EPOLLIN:
+                        self._read(events[i].data.u32)
+            router_timers(edge)
+            self._finish_batch()
+            if edge.register_count:
+                flags |= 2
+            if edge.now_ms >= until_ms or edge.call_lines_length > CALL_LINES_MAX // 2:
+                break
+        edge.counter[<int>COUNT_HEARTBEAT_MS] = <uint64_t>edge.now_ms
+        edge.counter[<int>COUNT_TRANSACTIONS] = edge.transactions.live
+        return flags
+
+    cdef int _wait_ms(self, int64_t until_ms) noexcept nogil:
+        """Until the next timer's tick, or until_ms; 0 where it is past."""
+        cdef int64_t now_ms = monotonic_ms()
+        if until_ms <= now_ms:
+            return 0
+        return <int>timers_wait(&self.edge.transactions.wheel, now_ms, until_ms - now_ms)
+
+    cdef void _read(self, uint32_t listener) noexcept nogil:
+        cdef int i, got
+        cdef int rounds
+        for rounds in range(ROUNDS_MAX):
+            got = self.receiver.receive(self.edge.listener[listener].fd, <uint16_t>listener)
+            for i in range(got):
+                router_datagram(self.edge, self.receiver.item[i].data, self.receiver.item[i].length, &self.receiver.item[i].source, False)
+            if got:
+                count(self.edge.counter, COUNT_BATCHES)
+            if got < BATCH:
+                return
+            self._finish_batch()
+
+    cdef void _read_errors(self, uint32_t listener) noexcept nogil:
+        cdef int rounds
+        for rounds in range(BATCH):
+            if not self.receiver.receive_error(self.edge.listener[listener].fd, <uint16_t>listener):
+                return
+            router_unreachable(self.edge, self.receiver.item[0].data, self.receiver.item[0].length, &self.receiver.item[0].source, False)
+
+    cdef void _read_inbox(self) noexcept nogil:
+        cdef InboxHeader header
+        cdef int rounds, got
+        for rounds in range(BATCH):
+            got = self.receiver.receive_inbox(self.edge.inbox_fd, &header)
+            if got == 0:
+                return
+            if got < 0:
+                continue
+            count(self.edge.counter, COUNT_INBOX_IN)
+            if header.kind == INBOX_UNREACHABLE:
+                router_unreachable(self.edge, self.receiver.item[0].data, self.receiver.item[0].length, &header.peer, True)
+            else:
+                router_datagram(self.edge, self.receiver.item[0].data, self.receiver.item[0].length, &header.peer, True)
+
+    cdef void _finish_batch(self) noexcept nogil:
+        """Sends; what the kernel refused is tried elsewhere, which may give more to send."""
+        cdef int rounds
+        edge_flush(self.edge)
+        for rounds in range(BATCH):
+            if self.edge.outbox.failed_count == 0:
+                return
+            router_send_failures(self.edge)
+            edge_flush(self.edge)
+
+    cdef void _write_lines(self) noexcept nogil:
+        """Hands the call lines to the log; a reader that is too slow loses lines, counted, and holds nobody up."""
+        cdef pollfd ready
+        if self.edge.call_lines_length == 0:
+            return
+        ready.fd = self.log_fd
+        ready.events = POLLOUT
+        if poll(&ready, 1, 0) < 1 or write(self.log_fd, self.edge.call_lines, self.edge.call_lines_length) < 0:
+            count(self.edge.counter, COUNT_LOG_DROPPED)
+        self.edge.call_lines_length = 0
+
+
+def advertised_name(advertise):
+    """("host", port) of "host", "host:port" or "[v6]:port"; port 5060 where absent."""
+    host, separator, port = advertise.rpartition(":")
+    if separator and port.isdigit() and not advertise.endswith("]"):
+        return host, int(port)
+    return advertise, 5060
