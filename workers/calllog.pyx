@@ -4,6 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcpy, strlen
 from libc.time cimport strftime, time_t, tm
+from posix.unistd cimport getpid
 
 from sipcore.counters cimport COUNT_LOG_DROPPED, count
 from sipcore.dispatcher cimport DESTINATION_NONE, DestinationSet, dispatcher_by_id, dispatcher_set
@@ -84,21 +85,23 @@ cdef void _begin(Line* line, const Edge* edge) noexcept nogil:
     cdef tm local
     cdef time_t seconds
     cdef char stamp[48]
-    cdef char text[96]
+    cdef char offset[8]
+    cdef char text[128]
     cdef int length
     clock_gettime(CLOCK_REALTIME, &now)
     seconds = now.tv_sec
     localtime_r(&seconds, &local)
+    strftime(offset, 8, "%z", &local)
     length = <int>strftime(stamp, 48, "%Y-%m-%dT%H:%M:%S", &local)
-    length += snprintf(stamp + length, 8, ".%03d", <int>(now.tv_nsec // 1000000))
-    strftime(stamp + length, 48 - length, "%z", &local)
+    snprintf(stamp + length, 48 - length, ".%03d%.3s:%.2s", <int>(now.tv_nsec // 1000000), offset, offset + 3)
     line.length = 0
     line.json = edge.settings.log_json
     line.first = False
     if line.json:
-        _raw(line, text, snprintf(text, 96, '{"time":"%s","level":"info","process":"worker-%u","event":"call"', stamp, edge.worker))
+        _raw(line, text, snprintf(text, 128, '{"time": "%s", "level": "info", "process": "worker %u", "pid": %d, "message": "call"',
+                                  stamp, edge.worker, getpid()))
     else:
-        _raw(line, text, snprintf(text, 96, "%s INFO worker-%u: call", stamp, edge.worker))
+        _raw(line, text, snprintf(text, 128, "%s info worker %u[%d]: call", stamp, edge.worker, getpid()))
 
 
 cdef void call_line(Edge* edge, const Transaction* transaction, const Branch* branch) noexcept nogil:

@@ -21,7 +21,7 @@ from workers.sockets cimport (
     CLOCK_MONOTONIC, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLERR, EPOLLIN, POLLOUT, clock_gettime, epoll_create1, epoll_ctl, epoll_event,
     epoll_wait, poll, pollfd, timespec,
 )
-from workers.transactions cimport transactions_start, transactions_stop
+from workers.transactions cimport Transaction, transactions_start, transactions_stop
 from workers.upstream cimport upstream_reply, upstream_request
 
 import os
@@ -34,6 +34,7 @@ cdef enum:
     WAIT_MAX_MS = 200        # the heartbeat's and the clock's resolution where nothing happens
     TAG_INBOX = 1000         # what epoll gives back: a listener's index, or one of these
     TAG_PYTHON = 1001
+    PIPE_BUF = 4096          # what POLLOUT promises (pipe(7))
     HEIR_MS = 64 * 500 + 180000  # a transaction of the dead worker lives at most Timer C and 64*T1
 
 WAKE_PYTHON = 1              # flags that poll() returns: a descriptor added by watch() is ready
@@ -69,24 +70,24 @@ cdef class Engine:
 
     def __init__(self, launch, Page page, DispatcherTable dispatcher, LocationTable location, int log_fd=2):
         cdef uint32_t i
+        cdef uint32_t index = launch.index
         self.receiver = Receiver()
         self.page, self.dispatcher_table, self.location_table = page, dispatcher, location
         self.log_fd = log_fd
-        self.edge.worker = launch.index
+        self.edge.worker = index
         self.edge.workers = launch.workers
         self.edge.dispatcher = &dispatcher.dispatcher
         self.edge.location = &location.location
-        self.edge.counter = &page.page.counter[launch.index][0]
-        self.edge.load = &page.page.loads.load[launch.index][0]
+        self.edge.counter = &page.page.counter[index][0]
+        self.edge.load = &page.page.loads.load[index][0]
         self.edge.inbox_fd = launch.inbox_fd
-        for i, fd in enumerate(launch.inbox_peers):
-            self.edge.inbox_peer[i] = fd
-        memcpy(&self.edge.random, <const uint8_t*>os.urandom(8), 8)
-        self.edge.random |= 1
+        for peer, fd in enumerate(launch.inbox_peers):
+            self.edge.inbox_peer[<int>peer] = fd
+        self.edge.random = int.from_bytes(os.urandom(8), "little") | 1
         self.edge.now_ms = monotonic_ms()
         self._become_heir()
         transactions_start(&self.edge.transactions, launch.settings["edge"]["max_transactions"], self.edge.now_ms)
-        self._open(launch.listeners)
+        self._listen(launch.listeners)
 
     def __dealloc__(self):
         if self.edge != NULL:
@@ -105,8 +106,8 @@ cdef class Engine:
         self.edge.counter[<int>COUNT_LIVE] = 0
         self.edge.counter[<int>COUNT_TRANSACTIONS] = 0
 
-    cdef _open(self, listeners):
-        """Fills the listeners' addresses and texts, and waits on their sockets and the inbox."""
+    cdef _listen(self, listeners):
+        """Fills the listeners' addresses and texts."""
         cdef uint32_t i
         cdef Listener* listener
         cdef bytes packed
@@ -119,8 +120,13 @@ cdef class Engine:
             memcpy(&listener.local, <const uint8_t*>packed, sizeof(Endpoint))
             listener.fd = entry.fd
             self._texts(listener, entry)
-            self._watch(entry.fd, i)
         self.edge.listener_count = len(listeners)
+
+    def open(self):
+        """Begins to read: until then datagrams wait in their sockets, for without the key nothing can be relayed."""
+        cdef uint32_t i
+        for i in range(self.edge.listener_count):
+            self._watch(self.edge.listener[i].fd, i)
         self._watch(self.edge.inbox_fd, TAG_INBOX)
 
     cdef _texts(self, Listener* listener, entry):
@@ -160,6 +166,7 @@ cdef class Engine:
         self.edge.settings.lookup_first = edge["initial"] == "lookup-first"
         self.edge.settings.max_forwards = edge["max_forwards"]
         self.edge.settings.source_any_port = dispatcher["match_source"] == "address"
+        self.edge.settings.use_domain = settings["registrar"]["use_domain"]
         self.edge.settings.set_id = dispatcher["set"]
         self.edge.settings.max_attempts = dispatcher["max_attempts"]
         self.edge.settings.max_time_ms = dispatcher["max_time_ms"]
@@ -221,6 +228,7 @@ cdef class Engine:
     def take_registers(self):
         """[(reference, message octets, source endpoint's 24 octets)] of the REGISTERs that wait; answer() takes the reference."""
         cdef uint32_t i, number
+        cdef Transaction* transaction
         taken = []
         for i in range(self.edge.register_count):
             number = self.edge.registers[i].transaction
@@ -337,14 +345,22 @@ cdef class Engine:
             edge_flush(self.edge)
 
     cdef void _write_lines(self) noexcept nogil:
-        """Hands the call lines to the log; a reader that is too slow loses lines, counted, and holds nobody up."""
+        """Hands the call lines to the log, in pieces that a ready pipe takes without waiting; a reader that is too slow loses the rest,
+        counted, and holds nobody up."""
         cdef pollfd ready
-        if self.edge.call_lines_length == 0:
-            return
+        cdef uint32_t at = 0
+        cdef ssize_t written
         ready.fd = self.log_fd
         ready.events = POLLOUT
-        if poll(&ready, 1, 0) < 1 or write(self.log_fd, self.edge.call_lines, self.edge.call_lines_length) < 0:
-            count(self.edge.counter, COUNT_LOG_DROPPED)
+        while at < self.edge.call_lines_length:
+            if poll(&ready, 1, 0) < 1:
+                count(self.edge.counter, COUNT_LOG_DROPPED)
+                break
+            written = write(self.log_fd, self.edge.call_lines + at, min(self.edge.call_lines_length - at, <uint32_t>PIPE_BUF))
+            if written < 0:
+                count(self.edge.counter, COUNT_LOG_DROPPED)
+                break
+            at += <uint32_t>written
         self.edge.call_lines_length = 0
 
 

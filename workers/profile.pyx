@@ -252,6 +252,8 @@ cdef int _try_contacts(Edge* edge, uint32_t number, const Uri* uri) noexcept nog
     cdef const Record* record
     if length < 0:
         return -1
+    if not edge.settings.use_domain:
+        length = _user_length(aor, length)
     record = location_find(edge.location, aor, <uint32_t>length)
     if record == NULL:
         return -1
@@ -261,6 +263,15 @@ cdef int _try_contacts(Edge* edge, uint32_t number, const Uri* uri) noexcept nog
     if not proxy_next(edge, number, &edge.message):
         proxy_settle(edge, number)
     return 1
+
+
+cdef int _user_length(const uint8_t* aor, int length) noexcept nogil:
+    """Up to the last "@"."""
+    cdef int i
+    for i in range(length - 1, -1, -1):
+        if aor[i] == 64:
+            return i
+    return length
 
 
 cdef bint _gather(Edge* edge, Transaction* transaction, const Binding* binding) noexcept nogil:

@@ -34,8 +34,7 @@ cdef enum:
     UNSUPPORTED_MAX = 512
 
 cdef const char* OPTIONS_HEADERS = (
-    b"Accept: */*\r\nAllow: INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, SUBSCRIBE, NOTIFY, REFER, MESSAGE\r\n"
-    b"Supported: path\r\n")
+    b"Accept: */*\r\nAllow: INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, SUBSCRIBE, NOTIFY, REFER, MESSAGE\r\n")
 cdef const char* RETRY_HEADER = b"Retry-After: 5\r\n"
 
 

@@ -1,5 +1,6 @@
 """Towards the request's sender: server transactions, where answers go, and answers of our own."""
 
+from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from sipcore.build cimport build_response
