@@ -1,0 +1,189 @@
+"""The supervisor: the only writer of truth. Puts log, destinations, prober and admin API together on one event loop."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import time
+from pathlib import Path
+
+from sipcore.location import LocationTable
+
+from supervisor import config, dispatcher_addresses, dispatcher_list, logs
+from supervisor.admin.server import AdminServer
+from supervisor.backend import SupervisorBackend
+from supervisor.control import Control
+from supervisor.dispatcher import Destinations
+from supervisor.location import Registrations
+from supervisor.log import Log
+from supervisor.metrics import Metrics
+from supervisor.prober import Prober
+from supervisor.stores import StoreError, open_store
+
+TICK_S = 0.2                      # between two looks at the loads and two sweeps of the tables
+LAST_GOOD = "dispatcher.last"     # the list as it was last accepted: what a supervisor starts from when the file has gone bad
+STATES = "destinations.json"      # the operator's and the probes' states, for the next supervisor of this edge
+UNSPECIFIED = {4: "0.0.0.0", 6: "::"}
+logger = logging.getLogger("viaduct.supervisor")
+
+
+class Supervisor:
+    """One life of the supervisor. launch: its launch document."""
+
+    def __init__(self, launch):
+        self.launch = launch
+        self.settings = launch.settings
+        self.run_dir = Path(launch.run_dir)
+        self.started = time.monotonic()
+        self.stopping = asyncio.Event()
+        self.table = LocationTable()
+        self.log = Log(open_store(self.settings["store"]["url"]), Registrations(self.table, self.settings), self._send)
+        self.destinations = Destinations()
+        self.metrics = Metrics(launch.page_fd, launch.workers)
+        self.control = None
+        self.prober = Prober(self._probed, probe_addresses(launch.listeners), host_of(launch.listeners),
+                             user_agent=self.settings["edge"]["user_agent"])
+        self.admin = AdminServer(SupervisorBackend(self), self.settings["admin"]["socket"] or str(self.run_dir / "admin.sock"),
+                                 self.settings["admin"]["listen"])
+
+    async def run(self):
+        """Until TERM, INT or the arbiter's end. ListError, StoreError and OSError where it cannot begin."""
+        self.log.publish_settings(self.settings)
+        await self._first_list()
+        self.prober.start()
+        self.prober.update(self.destinations.targets())
+        self.control = Control(self.launch.control, self.log.on_frame, self.log.flush)
+        await self.admin.start()
+        self._watch()
+        self.launch.ready()
+        logger.info("serving %d destinations, %d AORs", len(self.destinations), self.table.counts()["aors"])
+        try:
+            while not self.stopping.is_set():
+                self._tick()
+                with contextlib.suppress(asyncio.TimeoutError):  # the built-in TimeoutError only from Python 3.11
+                    await asyncio.wait_for(self.stopping.wait(), TICK_S)
+        finally:
+            await self._close()
+
+    def _watch(self):
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self.reload()))
+        loop.add_reader(self.launch.life_fd, self.stopping.set)  # its end of file is the arbiter's end
+
+    async def _close(self):
+        asyncio.get_running_loop().remove_reader(self.launch.life_fd)
+        self.prober.stop()
+        await self.admin.stop()
+        self.control.close()
+        self.log.close()
+
+    def _send(self, worker, frame):
+        return self.control is not None and self.control.send(worker, frame)
+
+    def _tick(self):
+        now_ms = monotonic_ms()
+        self._changed(self.destinations.observe(self.metrics.loads(), now_ms))
+        self.log.sweep(now_ms)
+
+    # -- destinations --------------------------------------------------------------------------------------------------
+
+    async def _first_list(self):
+        """The list file; a supervisor that comes back while the file is bad goes on with what was good."""
+        try:
+            await self.load_list()
+        except (dispatcher_list.ListError, OSError) as error:
+            if not self.launch.restarts or not (self.run_dir / LAST_GOOD).exists():
+                raise
+            logger.error("the list is refused, the last good one stays: %s", error)
+            await self._take_list(dispatcher_list.read(str(self.run_dir / LAST_GOOD), self.settings["dispatcher"]))
+        with contextlib.suppress(FileNotFoundError):
+            orders = json.loads((self.run_dir / STATES).read_text())
+            self._changed(self.destinations.restore(orders, monotonic_ms()))
+
+    async def load_list(self):
+        """Reads the list and takes it, whole or not at all (ListError, OSError); (Diff, warnings)."""
+        path = Path(self.settings["dispatcher"]["list"])
+        parsed = dispatcher_list.read(str(path), self.settings["dispatcher"])
+        diff = await self._take_list(parsed)
+        replace(self.run_dir / LAST_GOOD, path.read_bytes())
+        for warning in parsed.warnings:
+            logger.warning("%s", warning)
+        logger.info("%s: %s, %d destinations", path, diff, len(self.destinations))
+        return diff, parsed.warnings
+
+    async def _take_list(self, parsed):
+        endpoints = await dispatcher_addresses.resolve(parsed, self.launch.listeners)
+        diff = self.destinations.apply_list(parsed, self.settings["dispatcher"], endpoints, monotonic_ms())
+        self.log.publish_destinations(self.destinations.generation, self.destinations.entries())
+        self.prober.update(self.destinations.targets())
+        return diff
+
+    def _probed(self, destination, ok, code, latency_ms, reason):
+        self._changed(self.destinations.probe_result(destination, ok, code, latency_ms, now_ms=monotonic_ms(), reason=reason))
+
+    def set_state(self, set_id, uri, state):
+        """ValueError, UnknownDestination."""
+        self._changed(self.destinations.set_state(set_id, uri, state, monotonic_ms()))
+        self.prober.update(self.destinations.targets())
+
+    def _changed(self, events):
+        for event in events:
+            logger.warning("%s", event)
+            try:
+                self.log.publish_state(event.id, event.new)
+            except StoreError as error:
+                logger.error("%s; the workers do not know of it yet", error)
+        if events:
+            self.prober.update(self.destinations.targets())
+            replace(self.run_dir / STATES, json.dumps(self.destinations.orders()).encode())
+
+    # -- settings ------------------------------------------------------------------------------------------------------
+
+    async def reload(self):
+        """HUP: the configuration and the list again; what is bad is told and left as it was."""
+        try:
+            fresh = config.load(self.launch.config_path)
+            for key in config.reload_differences(self.settings, fresh.settings):
+                logger.warning("%s changed: it takes effect at the next start", key)
+            self.settings = fresh.settings
+            logs.set_level(self.settings["log"]["level"])
+            self.log.publish_settings(self.settings)
+            await self.load_list()
+        except (config.ConfigError, dispatcher_list.ListError, OSError, StoreError) as error:
+            logger.error("reload refused, the running configuration stays: %s", error)
+
+    def set_log_level(self, level):
+        self.settings["log"]["level"] = logs.set_level(level)
+        self.log.publish_settings(self.settings)
+
+
+def monotonic_ms():
+    return time.monotonic_ns() // 1_000_000
+
+
+def replace(path, octets):
+    """Writes a file so that a reader sees the old one or the new one."""
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(octets)
+    os.replace(fresh, path)
+
+
+def probe_addresses(listeners):
+    """The address to probe from, one a family: the listener's where there is one, any where there are several."""
+    found = {}
+    for listener in listeners:
+        family = 6 if ":" in listener.ip else 4
+        found[family] = UNSPECIFIED[family] if family in found else listener.ip
+    return tuple(found.values())
+
+
+def host_of(listeners):
+    """What probes name as their host: the first advertised name, or the first address."""
+    for listener in listeners:
+        if listener.advertise:
+            return listener.advertise.rpartition(":")[0] or listener.advertise
+    return listeners[0].ip if listeners else "localhost"
