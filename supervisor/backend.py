@@ -7,12 +7,12 @@ import time
 import psutil
 
 from sipcore import endpoint
-from supervisor import __version__
 from supervisor.admin.backend import AdminError
 from supervisor.dispatcher import UnknownDestination
 from supervisor.dispatcher_list import ListError
 from supervisor.rundir import STATUS
 from supervisor.stores import StoreError
+from supervisor.version import installed_version
 
 PAGE_ENTRIES = 1000  # AORs that the table hands out at a time while a page is looked for
 
@@ -122,7 +122,7 @@ class SupervisorBackend:
         supervisor = self.supervisor
         stats = supervisor.log.stats()
         live = sum(supervisor.metrics.worker(worker)["live"] for worker in range(supervisor.launch.workers))
-        return {"version": __version__, "uptime_s": time.monotonic() - supervisor.started, "epoch": stats["epoch"],
+        return {"version": installed_version(), "uptime_s": time.monotonic() - supervisor.started, "epoch": stats["epoch"],
                 "sequence": stats["sequence"], "workers": supervisor.launch.workers, "live": live,
                 "ready": len(supervisor.destinations) > 0 and live > 0, "log_level": supervisor.settings["log"]["level"]}
 

@@ -9,8 +9,8 @@ import typer
 from supervisor.cli import ds, ul
 from supervisor.cli.common import ConfigOption, JsonOption, SocketOption, ask
 from supervisor.cli.output import EXIT_FAILED, duration, fail, octets, plain, print_json, print_table
+from supervisor.version import installed_version
 
-DISTRIBUTION = "viaduct-sip"
 ARBITER = "supervisor.arbiter"
 PROCESS_COLUMNS = ("process", "pid>", "cpu %>", "memory>", "messages>", "restarts>", "up>", "state")
 
@@ -145,25 +145,6 @@ def parameters(params: list[str]) -> dict[str, str] | list[str]:
     if params and all(equals and name.isidentifier() for name, equals, _ in named):
         return {name: value for name, _, value in named}
     return params
-
-
-def installed_version() -> str:
-    """Of the installed distribution, or of the source tree around this file."""
-    from importlib import metadata  # noqa: PLC0415
-
-    try:
-        return metadata.version(DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        return source_version()
-
-
-def source_version() -> str:
-    import re  # noqa: PLC0415
-    from pathlib import Path  # noqa: PLC0415
-
-    project = Path(__file__).resolve().parents[2] / "pyproject.toml"
-    found = re.search(r'^version = "(.+)"$', project.read_text() if project.exists() else "", re.M)
-    return f"{found[1]} (source)" if found else "unknown (not installed)"
 
 
 def main() -> None:
