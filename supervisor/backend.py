@@ -103,7 +103,7 @@ class SupervisorBackend:
         except psutil.NoSuchProcess:
             row["state"] = "gone"
         if worker is not None:
-            counters = self.supervisor.metrics.worker(worker)
+            counters = self.supervisor.metrics.workers()[worker]
             row |= {"messages": counters["datagrams_in"] + counters["datagrams_out"],
                     "state": "serving" if counters["live"] else "loading"}
         return row
@@ -121,7 +121,7 @@ class SupervisorBackend:
     async def info(self):
         supervisor = self.supervisor
         stats = supervisor.log.stats()
-        live = sum(supervisor.metrics.worker(worker)["live"] for worker in range(supervisor.launch.workers))
+        live = sum(counters["live"] for counters in supervisor.metrics.workers())
         return {"version": installed_version(), "uptime_s": time.monotonic() - supervisor.started, "epoch": stats["epoch"],
                 "sequence": stats["sequence"], "workers": supervisor.launch.workers, "live": live,
                 "ready": len(supervisor.destinations) > 0 and live > 0, "log_level": supervisor.settings["log"]["level"]}

@@ -9,6 +9,7 @@ import signal
 import time
 from pathlib import Path
 
+from sipcore.counters import Page
 from sipcore.location import LocationTable
 
 from supervisor import config, dispatcher_addresses, dispatcher_list, logs
@@ -41,7 +42,7 @@ class Supervisor:
         self.table = LocationTable()
         self.log = Log(open_store(self.settings["store"]["url"]), Registrations(self.table, self.settings), self._send)
         self.destinations = Destinations()
-        self.metrics = Metrics(launch.page_fd, launch.workers)
+        self.metrics = Metrics(Page(launch.page_fd), launch.workers)
         self.control = None
         self.prober = Prober(self._probed, probe_addresses(launch.listeners), host_of(launch.listeners),
                              user_agent=self.settings["edge"]["user_agent"])
@@ -51,9 +52,8 @@ class Supervisor:
     async def run(self):
         """Until TERM, INT or the arbiter's end. ListError, StoreError and OSError where it cannot begin."""
         self.log.publish_settings(self.settings)
-        await self._first_list()
         self.prober.start()
-        self.prober.update(self.destinations.targets())
+        await self._first_list()
         self.control = Control(self.launch.control, self.log.on_frame, self.log.flush)
         await self.admin.start()
         self._watch()
