@@ -49,6 +49,7 @@ cdef enum Method:
     METHOD_MESSAGE = 13
     METHOD_PUBLISH = 14
 
+# The id of a name that is a token (what is none may be taken for a name of ours); HDR_OTHER where we have no id for it.
 cdef uint16_t header_id(const uint8_t* name, uint32_t length) noexcept nogil
 cdef uint16_t method_id(const uint8_t* text, uint32_t length) noexcept nogil  # methods are case-sensitive (RFC 3261 7.1)
 cdef const char* method_name(uint16_t method) noexcept nogil                  # "OTHER" for METHOD_OTHER

@@ -1,6 +1,6 @@
 """Header names and methods to ids: by length, then by the few candidates of that length."""
 
-from sipcore.slices cimport byte_lower, bytes_eq, bytes_ieq
+from sipcore.slices cimport byte_lower, bytes_eq
 
 cdef const char** METHOD_NAMES = [
     b"OTHER", b"INVITE", b"ACK", b"BYE", b"CANCEL", b"OPTIONS", b"REGISTER", b"PRACK", b"UPDATE", b"INFO",
@@ -9,7 +9,12 @@ cdef const char** METHOD_NAMES = [
 
 
 cdef inline bint name_is(const uint8_t* name, uint32_t length, const char* wanted) noexcept nogil:
-    return bytes_ieq(name, length, <const uint8_t*>wanted, length)
+    """Equal but for case; `wanted` is in lower case, and no token but a letter becomes another one under 0x20."""
+    cdef uint32_t i
+    cdef uint8_t differ = 0
+    for i in range(length):  # to its end: `length` is a constant at every call, so this becomes a few wide compares
+        differ |= (name[i] | 0x20) ^ <uint8_t>wanted[i]
+    return differ == 0
 
 
 cdef uint16_t header_id(const uint8_t* name, uint32_t length) noexcept nogil:

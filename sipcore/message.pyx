@@ -34,10 +34,20 @@ cdef enum:
 
 cdef extern from *:
     """
-    /* Nonzero where one of the eight bytes is below 0x20: RFC 3261's CR, LF, NUL and HTAB are. */
-    #define VIADUCT_HAS_CONTROL(w) (((w) - 0x2020202020202020ULL) & ~(w) & 0x8080808080808080ULL)
+    /* How many of the eight octets of w come before the first one below 0x20, as CR, LF, NUL and HTAB are; 8: none is. */
+    static inline uint32_t viaduct_before_control(uint64_t w) {
+        uint64_t found = (w - 0x2020202020202020ULL) & ~w & 0x8080808080808080ULL;
+    #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+        return found ? (uint32_t)__builtin_ctzll(found) >> 3 : 8;
+    #else
+        uint32_t i = 0;
+        if (!found) return 8;
+        while ((uint8_t)(w >> (56 - 8 * i)) >= 0x20) i++;
+        return i;
+    #endif
+    }
     """
-    uint64_t VIADUCT_HAS_CONTROL(uint64_t word) nogil
+    uint32_t viaduct_before_control(uint64_t word) nogil
 
 
 cdef int message_parse(Message* message, const uint8_t* data, uint32_t length) noexcept nogil:
@@ -95,17 +105,18 @@ cdef inline bint is_keepalive(const uint8_t* data, uint32_t length) noexcept nog
 cdef inline uint32_t line_end(const uint8_t* data, uint32_t at, uint32_t length, bint folds, int* met) noexcept nogil:
     """The offset of the CRLF that ends the line (after its folds, where they may be); length where none does."""
     cdef uint64_t word
+    cdef uint32_t skip
     met[0] = 0
     while at < length:
         if length - at >= 8:
             memcpy(&word, data + at, 8)
-            if VIADUCT_HAS_CONTROL(word) == 0:
-                at += 8
+            skip = viaduct_before_control(word)
+            at += skip
+            if skip == 8:
                 continue
-        while at < length and data[at] >= 32:
+        elif data[at] >= 32:
             at += 1
-        if at >= length:
-            break
+            continue
         if data[at] == c'\r':
             if at + 1 >= length:
                 return length
