@@ -3,7 +3,7 @@
 from libc.stdint cimport uint16_t
 from libc.string cimport memcpy, strlen
 
-from sipcore.edits cimport Edits, edits_apply_range, edits_mark_source, edits_reset, put_decimal
+from sipcore.edits cimport Edits, edits_apply_range, edits_mark_source, edits_reset
 from sipcore.headers cimport (
     HDR_CALL_ID, HDR_CSEQ, HDR_FROM, HDR_RECORD_ROUTE, HDR_ROUTE, HDR_TO, HDR_VIA,
 )
@@ -11,6 +11,7 @@ from sipcore.message cimport Header, ParsedMessage, message_find, message_next
 from sipcore.reasons cimport (
     REASON_NO_CALL_ID, REASON_NO_CSEQ, REASON_NO_FROM, REASON_NO_ROOM, REASON_NO_TO, REASON_NO_VIA,
 )
+from sipcore.slices cimport DECIMAL_MAX, decimal_put
 
 from sipcore.reasons import Refused
 
@@ -38,8 +39,8 @@ cdef inline void write_slice(Writer* writer, const Message* message, Slice part)
 
 
 cdef inline void write_number(Writer* writer, uint32_t number) noexcept nogil:
-    cdef uint8_t digits[10]
-    write(writer, digits, put_decimal(digits, number))
+    cdef uint8_t digits[DECIMAL_MAX]
+    write(writer, digits, decimal_put(digits, number))
 
 
 cdef inline int finish(Writer* writer) noexcept nogil:

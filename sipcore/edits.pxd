@@ -31,8 +31,6 @@ cdef int edits_apply(const Edits* edits, const Message* message, uint8_t* out, u
 # The same for the octets [start, end) alone; edits that lie outside must not be in the list.
 cdef int edits_apply_range(const Edits* edits, const Message* message, uint32_t start, uint32_t end,
                            uint8_t* out, uint32_t room) noexcept nogil
-# A number in decimal into out[10]; its length.
-cdef uint32_t put_decimal(uint8_t* out, uint32_t number) noexcept nogil
 
 # What a proxy does to a message (RFC 3261 16.6, 16.7):
 # sets received (always) and rport's value (where rport stands) in the top Via to the packet's source (18.2.1, RFC 3581 4)

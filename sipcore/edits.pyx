@@ -10,12 +10,12 @@ from sipcore.headers cimport HDR_MAX_FORWARDS, HDR_RECORD_ROUTE, HDR_ROUTE, HDR_
 from sipcore.message cimport Header, ParsedMessage, message_find, message_next
 from sipcore.params cimport list_comma
 from sipcore.reasons cimport REASON_NO_ROOM, REASON_ROUTE
+from sipcore.slices cimport DECIMAL_MAX, decimal_put
 
 from sipcore.reasons import Refused
 
 cdef enum:
     MAX_FORWARDS_DEFAULT = 70  # RFC 3261 16.6 step 3
-    DECIMAL_MAX = 10           # digits of a 32-bit number
 
 
 cdef void edits_reset(Edits* edits) noexcept nogil:
@@ -91,20 +91,6 @@ cdef int edits_apply_range(const Edits* edits, const Message* message, uint32_t 
     return length + run
 
 
-cdef uint32_t put_decimal(uint8_t* out, uint32_t number) noexcept nogil:
-    cdef uint8_t digits[DECIMAL_MAX]
-    cdef uint32_t count = 0, i
-    while True:
-        digits[count] = <uint8_t>(48 + number % 10)
-        number //= 10
-        count += 1
-        if number == 0:
-            break
-    for i in range(count):
-        out[i] = digits[count - 1 - i]
-    return count
-
-
 cdef void edits_mark_source(Edits* edits, const Message* message, const Endpoint* source) noexcept nogil:
     cdef const char* received = b";received="
     cdef uint8_t text[ENDPOINT_TEXT_MAX + 16]
@@ -113,10 +99,10 @@ cdef void edits_mark_source(Edits* edits, const Message* message, const Endpoint
         return  # no Via that we could read, and so none to mark
     if message.via.has_rport:
         if message.via.rport.length:
-            edits_replace(edits, message.via.rport.start, message.via.rport.length, text, put_decimal(text, source.port))
+            edits_replace(edits, message.via.rport.start, message.via.rport.length, text, decimal_put(text, source.port))
         else:
             text[0] = c'='
-            edits_replace(edits, message.via.rport_end, 0, text, 1 + put_decimal(text + 1, source.port))
+            edits_replace(edits, message.via.rport_end, 0, text, 1 + decimal_put(text + 1, source.port))
     if message.via.received.length:
         length = endpoint_host_text(source, text)
         edits_replace(edits, message.via.received.start, message.via.received.length, text, length)
@@ -163,9 +149,9 @@ cdef void edits_lower_max_forwards(Edits* edits, const Message* message) noexcep
     cdef uint8_t text[DECIMAL_MAX]
     cdef int32_t value = message.max_forwards - 1 if message.max_forwards > 0 else 0
     if header == NULL:
-        put_line(edits, behind_vias(message), b"Max-Forwards: ", 14, text, put_decimal(text, MAX_FORWARDS_DEFAULT))
+        put_line(edits, behind_vias(message), b"Max-Forwards: ", 14, text, decimal_put(text, MAX_FORWARDS_DEFAULT))
     else:
-        edits_replace(edits, header.value, header.value_length, text, put_decimal(text, value))
+        edits_replace(edits, header.value, header.value_length, text, decimal_put(text, value))
 
 
 cdef void edits_record_route(Edits* edits, const Message* message, const uint8_t* value, uint32_t length) noexcept nogil:

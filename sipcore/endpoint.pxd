@@ -9,6 +9,7 @@ cdef enum Transport:
     TRANSPORT_TLS = 2
     TRANSPORT_WS = 3
     TRANSPORT_WSS = 4
+    TRANSPORT_UNKNOWN = 0xFFFF  # in a Via or a URI: one that we do not speak
 
 cdef enum:
     ENDPOINT_TEXT_MAX = 64  # "[" + 45 + "]:65535" fits
@@ -40,3 +41,5 @@ cdef uint32_t endpoint_text(const Endpoint* endpoint, uint8_t* out) noexcept nog
 # From and to a struct sockaddr_in or sockaddr_in6; to returns the length of the sockaddr. listener and transport are left alone.
 cdef void endpoint_from_sockaddr(Endpoint* endpoint, const void* sockaddr) noexcept nogil
 cdef uint32_t endpoint_to_sockaddr(const Endpoint* endpoint, void* sockaddr) noexcept nogil
+# Transport by its name in any case, or TRANSPORT_UNKNOWN.
+cdef uint16_t transport_by_name(const uint8_t* name, uint32_t length) noexcept nogil

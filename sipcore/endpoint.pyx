@@ -3,6 +3,7 @@
 from libc.string cimport memchr, memcpy
 
 from sipcore.hostport cimport IPV6_TEXT_MAX
+from sipcore.slices cimport bytes_ieq, decimal_put
 
 cdef enum:
     SOCKADDR_MAX = 128  # struct sockaddr_storage
@@ -73,21 +74,6 @@ cdef bint set_ipv4(Endpoint* endpoint, const uint8_t* host, uint32_t length) noe
     return True
 
 
-cdef inline uint32_t put_number(uint8_t* out, uint32_t number) noexcept nogil:
-    """A number below 100,000 in decimal; its length."""
-    cdef uint8_t digits[5]
-    cdef uint32_t count = 0, i
-    while True:
-        digits[count] = <uint8_t>(48 + number % 10)
-        number //= 10
-        count += 1
-        if number == 0 or count == 5:
-            break
-    for i in range(count):
-        out[i] = digits[count - 1 - i]
-    return count
-
-
 cdef uint32_t endpoint_host_text(const Endpoint* endpoint, uint8_t* out) noexcept nogil:
     cdef uint32_t at = 0, i
     if endpoint.family == 4:
@@ -95,7 +81,7 @@ cdef uint32_t endpoint_host_text(const Endpoint* endpoint, uint8_t* out) noexcep
             if i:
                 out[at] = c'.'
                 at += 1
-            at += put_number(out + at, endpoint.ip[i])
+            at += decimal_put(out + at, endpoint.ip[i])
         return at
     if endpoint.family != 6 or inet_ntop(AF_INET6, endpoint.ip, <char*>out, ENDPOINT_TEXT_MAX) == NULL:
         return 0
@@ -119,7 +105,7 @@ cdef uint32_t endpoint_text(const Endpoint* endpoint, uint8_t* out) noexcept nog
         out[at] = c']'
         at += 1
     out[at] = c':'
-    return at + 1 + put_number(out + at + 1, endpoint.port)
+    return at + 1 + decimal_put(out + at + 1, endpoint.port)
 
 
 cdef void endpoint_from_sockaddr(Endpoint* endpoint, const void* sockaddr) noexcept nogil:
@@ -153,6 +139,22 @@ cdef uint32_t endpoint_to_sockaddr(const Endpoint* endpoint, void* sockaddr) noe
     v4.sin_port = htons(endpoint.port)
     memcpy(&v4.sin_addr, endpoint.ip, 4)
     return sizeof(sockaddr_in)
+
+
+cdef inline bint name_is(const uint8_t* name, uint32_t length, const char* wanted, uint32_t wanted_length) noexcept nogil:
+    return bytes_ieq(name, length, <const uint8_t*>wanted, wanted_length)
+
+
+cdef uint16_t transport_by_name(const uint8_t* name, uint32_t length) noexcept nogil:
+    if name_is(name, length, b"udp", 3):
+        return TRANSPORT_UDP
+    if name_is(name, length, b"tcp", 3):
+        return TRANSPORT_TCP
+    if name_is(name, length, b"tls", 3):
+        return TRANSPORT_TLS
+    if name_is(name, length, b"ws", 2):
+        return TRANSPORT_WS
+    return TRANSPORT_WSS if name_is(name, length, b"wss", 3) else TRANSPORT_UNKNOWN
 
 
 TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")

@@ -58,3 +58,22 @@ cdef inline int64_t slice_number(const uint8_t* data, Slice s, uint64_t most) no
         if value > most:
             return -1
     return <int64_t>value
+
+
+cdef enum:
+    DECIMAL_MAX = 10  # digits of a 32-bit number
+
+
+cdef inline uint32_t decimal_put(uint8_t* out, uint32_t number) noexcept nogil:
+    """The number in decimal into out[DECIMAL_MAX]; its length."""
+    cdef uint8_t digits[DECIMAL_MAX]
+    cdef uint32_t count = 0, i
+    while True:
+        digits[count] = <uint8_t>(48 + number % 10)
+        number //= 10
+        count += 1
+        if number == 0:
+            break
+    for i in range(count):
+        out[i] = digits[count - 1 - i]
+    return count

@@ -20,7 +20,7 @@ cdef struct Uri:
     uint32_t port      # 0: absent
     Slice params       # after the first ';' of the URI's parameters, up to '?' or the end
     Slice headers      # after '?'
-    uint16_t transport # Transport of ;transport= ; 0 (UDP) where absent
+    uint16_t transport # Transport of ;transport= ; 0 (UDP) where absent, TRANSPORT_UNKNOWN for one that we do not speak
     bint has_transport
     bint lr
     Slice maddr

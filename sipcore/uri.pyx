@@ -3,7 +3,7 @@
 from libc.string cimport memset
 
 from sipcore.charclass cimport CHAR_ALPHA, CHAR_DIGIT, CHAR_HEX, CHAR_PARAM, CHAR_SCHEME, CHAR_USER, char_is
-from sipcore.endpoint cimport TRANSPORT_TCP, TRANSPORT_TLS, TRANSPORT_UDP, TRANSPORT_WS, TRANSPORT_WSS
+from sipcore.endpoint cimport transport_by_name
 from sipcore.hostport cimport host_end, port_read
 from sipcore.reasons cimport REASON_NO_ROOM, REASON_REQUEST_URI, REASON_SCHEME
 from sipcore.slices cimport byte_lower, slice_ieq, slice_of
@@ -152,22 +152,9 @@ cdef inline void uri_note(Uri* uri, const uint8_t* data, Slice name, Slice value
     elif name.length == 9:
         if not uri.has_transport and slice_ieq(data, name, b"transport", 9):
             uri.has_transport = True
-            uri.transport = transport_id(data, value)
+            uri.transport = transport_by_name(data + value.start, value.length)
     elif name.length == 5 and uri.maddr.length == 0 and slice_ieq(data, name, b"maddr", 5):
         uri.maddr = value
-
-
-cdef uint16_t transport_id(const uint8_t* data, Slice text) noexcept nogil:
-    """Transport, or 0xFFFF for one that we do not know."""
-    if slice_ieq(data, text, b"udp", 3):
-        return TRANSPORT_UDP
-    if slice_ieq(data, text, b"tcp", 3):
-        return TRANSPORT_TCP
-    if slice_ieq(data, text, b"tls", 3):
-        return TRANSPORT_TLS
-    if slice_ieq(data, text, b"ws", 2):
-        return TRANSPORT_WS
-    return TRANSPORT_WSS if slice_ieq(data, text, b"wss", 3) else 0xFFFF
 
 
 cdef uint32_t uri_headers(Uri* uri, const uint8_t* data, uint32_t at, uint32_t end) noexcept nogil:

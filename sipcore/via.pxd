@@ -6,7 +6,7 @@ from sipcore.slices cimport Slice
 
 cdef struct Via:
     Slice text             # the whole value, up to the comma that ends it
-    uint16_t transport     # Transport; 0xFFFF: a transport we do not know (RFC 4475 3.1.1.10: no error)
+    uint16_t transport     # Transport; TRANSPORT_UNKNOWN: one we do not speak (RFC 4475 3.1.1.10: no error)
     Slice host             # of sent-by, IPv6 with its brackets
     uint32_t port          # 0: absent
     Slice sent_by          # host and port as they stand

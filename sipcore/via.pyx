@@ -3,7 +3,7 @@
 from libc.string cimport memcmp, memset
 
 from sipcore.charclass cimport CHAR_TOKEN, char_is
-from sipcore.endpoint cimport TRANSPORT_TCP, TRANSPORT_TLS, TRANSPORT_UDP, TRANSPORT_WS, TRANSPORT_WSS
+from sipcore.endpoint cimport transport_by_name
 from sipcore.hostport cimport host_end, port_read
 from sipcore.params cimport PARAM_MALFORMED, PARAM_ONE, Param, lws_skip, lws_trim, param_next
 from sipcore.reasons cimport REASON_BRANCH, REASON_VIA
@@ -67,20 +67,8 @@ cdef uint32_t protocol(Via* via, const uint8_t* data, uint32_t at, uint32_t end)
     gap = token.start + token.length
     if not at or at == gap:  # nothing between the transport and sent-by
         return 0
-    via.transport = transport_id(data, token)
+    via.transport = transport_by_name(data + token.start, token.length)
     return at
-
-
-cdef uint16_t transport_id(const uint8_t* data, Slice text) noexcept nogil:
-    if slice_ieq(data, text, b"UDP", 3):
-        return TRANSPORT_UDP
-    if slice_ieq(data, text, b"TCP", 3):
-        return TRANSPORT_TCP
-    if slice_ieq(data, text, b"TLS", 3):
-        return TRANSPORT_TLS
-    if slice_ieq(data, text, b"WS", 2):
-        return TRANSPORT_WS
-    return TRANSPORT_WSS if slice_ieq(data, text, b"WSS", 3) else 0xFFFF
 
 
 cdef uint32_t sent_by(Via* via, const uint8_t* data, uint32_t at, uint32_t end) noexcept nogil:
