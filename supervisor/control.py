@@ -18,8 +18,8 @@ class ControlError(Exception):
 class Control:
     """Call inside a running asyncio loop. path: "ipc:///..."; a file that is left there from before is replaced.
 
-    on_frame(worker, frame) for every frame; on_drained() once after all the frames of a wake. Whoever connects is sent an
-    empty frame by the socket itself.
+    on_frame(worker, frame) for every frame; on_drained() once after all the frames of a wake. Whoever connects is sent
+    an empty frame by the socket itself.
     """
 
     def __init__(self, path, on_frame, on_drained):
