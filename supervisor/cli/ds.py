@@ -20,7 +20,9 @@ COLUMNS = (
     "probe ms>",
     "why",
 )
-STATES = "active, trying, inactive, draining (no new calls), disabled (not probed either); or the peers' a, t, i, p, d"
+STATES = (
+    "active, trying, inactive, draining (no new calls) or disabled (not probed either); or a letter, see docs/cli.md"
+)
 
 app = typer.Typer(
     help="The sets of destinations: list, reload, set-state.", no_args_is_help=True, rich_markup_mode=None

@@ -109,6 +109,17 @@ def test_a_bug_in_a_method_is_an_internal_error_and_is_logged(caplog):
     assert "a bug" in caplog.text
 
 
+def test_numbers_of_numpy_are_numbers():
+    numpy = pytest.importorskip("numpy")
+    backend = FakeBackend()
+
+    async def statistics():
+        return {"calls": numpy.uint64(7)}
+
+    backend.statistics = statistics
+    assert result("get_statistics", backend=backend) == {"calls": 7}
+
+
 def test_methods_can_be_registered():
     async def add(a: int, b: int = 2):
         return a + b
