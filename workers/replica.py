@@ -54,8 +54,8 @@ class Replica:
         self.reported = (0, 0)    # sequence and parts of the last APPLIED
         self.reported_ms = 0
 
-    def submit(self, operation):
-        """Queues an operation of wire.OPS without its op_id; returns the op_id, or 0 where too many wait already."""
+    def submit(self, *operation):
+        """Queues an operation: the fields of wire.OPS behind its op_id. Returns that, or 0 where too many wait."""
         if len(self.outstanding) + len(self.held) >= OUTSTANDING_MAX:
             return 0
         op_id = self.next_op_id
@@ -91,9 +91,7 @@ class Replica:
             self.asked_ms = now_ms
             frames.append(wire.encode([wire.HELLO, self.worker, self.pid, *self._place()]))
             self.unsent = list(self.outstanding)
-        elif self.state != FOLLOWING and self.asked_ms is None:
-            self.asked_ms = now_ms
-        elif self.request_due or (self.state != FOLLOWING and now_ms - self.asked_ms >= RETRY_MS):
+        elif self.request_due or self._overdue(now_ms):
             self.request_due = False
             self.asked_ms = now_ms
             frames.append(wire.encode([wire.SNAPSHOT_REQUEST, *self._place()]))
@@ -101,6 +99,14 @@ class Replica:
         self._send_ops(frames, now_ms)
         self._report(frames, now_ms)
         return frames
+
+    def _overdue(self, now_ms):
+        """Whether what was asked for has not come, nor the next of a snapshot, for RETRY_MS."""
+        if self.state == FOLLOWING:
+            return False
+        if self.asked_ms is None:
+            self.asked_ms = now_ms
+        return now_ms - self.asked_ms >= RETRY_MS
 
     def _frame(self, value, events):
         kind = value[0]

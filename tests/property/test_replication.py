@@ -171,7 +171,7 @@ class World:
         expires_s = self.random.choice([0, 60, 3600])
         contacts = [[client.contact, expires_s, 1000, b"", 0]]
         operation = [client.aor, client.call_id, client.cseq, False, contacts, bytes(24), b"", b""]
-        op_id = self.replicas[worker].submit(operation)
+        op_id = self.replicas[worker].submit(*operation)
         client.waiting = (worker, op_id)
         client.possible.append((client.cseq, self.now_ms + expires_s * 1000) if expires_s else None)
 
