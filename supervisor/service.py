@@ -100,6 +100,8 @@ class Supervisor:
                 raise
             logger.error("the list is refused, the last good one stays: %s", error)
             await self._take_list(dispatcher_list.read(str(self.run_dir / LAST_GOOD), self.settings["dispatcher"]))
+        if not self.launch.restarts:
+            return  # a new edge begins as its list says
         with contextlib.suppress(FileNotFoundError):
             orders = json.loads((self.run_dir / STATES).read_text())
             self._changed(self.destinations.restore(orders, monotonic_ms()))

@@ -38,7 +38,7 @@ class Worker:
         self.launch = launch
         self.log = Log(f"worker {launch.index}", launch.settings["log"]["level"], launch.settings["log"]["format"])
         page = Page(launch.page_fd)
-        dispatcher = DispatcherTable(launch.workers, page)
+        dispatcher = DispatcherTable(launch.workers, page, launch.index)
         self.table = LocationTable()
         self.engine = Engine(launch, page, dispatcher, self.table)
         self.control = Control(launch.control, launch.index)

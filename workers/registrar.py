@@ -49,7 +49,7 @@ class Registrar:
             self._answer(reference, aor)
             return
         agent = (request.header(b"User-Agent") or b"")[:AGENT_MAX]
-        op_id = self.replica.submit(aor, request.call_id, request.cseq, star, contacts, flow, b"", agent)
+        op_id = self.replica.submit((aor, request.call_id, request.cseq, star, contacts, flow, b"", agent))
         if op_id:
             self.waiting[op_id] = (reference, aor)
         else:

@@ -28,7 +28,7 @@ cdef enum:
 
 cdef Endpoint answer_target(const Message* request, const Via* top, const Endpoint* source) noexcept nogil:
     cdef Endpoint target = source[0]
-    if not top.has_rport:
+    if not top.has_rport and top.host.length:  # without a host it is a malformed Via that is refused: only the packet's source is known
         target.port = <uint16_t>(top.port if top.port else SIP_PORT)
     return target
 
