@@ -41,6 +41,8 @@ class Control:
     def receive(self):
         """Up to RECEIVE_MAX frames that are there."""
         frames = []
+        if not self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            return frames  # what every batch boundary meets: half the price of a refused recv
         while len(frames) < RECEIVE_MAX:
             try:
                 frames.append(self.socket.recv(zmq.NOBLOCK))

@@ -5,10 +5,16 @@ import select
 import time
 
 import pytest
+from sipcore.location import LocationTable
 
+from sipcore import wire
 from supervisor.control import Control as SupervisorControl
 from supervisor.control import ControlError, identity, worker_of
+from supervisor.location import Registrations
+from supervisor.log import Log, monotonic_ms
+from supervisor.stores.sqlite import SqliteStore
 from workers.control import Control as WorkerControl
+from workers.replica import EVENT_ACKNOWLEDGED, Replica
 
 PATIENCE_S = 5
 
@@ -139,6 +145,59 @@ def test_a_restarted_supervisor_greets_every_worker(path):
         for worker in workers:
             worker.close()
         second.control.close()
+
+    asyncio.run(main())
+
+
+SETTINGS = {"registrar": {"max_contacts": 5, "remember_offline_s": 60}}
+
+
+class Node:
+    """A whole supervisor side on a real path and a real file."""
+
+    def __init__(self, path, file):
+        self.control = None
+        self.log = Log(SqliteStore(file), Registrations(LocationTable(), SETTINGS), self.send)
+        self.log.publish_settings(SETTINGS)
+        self.log.publish_destinations(1, [])
+        self.control = SupervisorControl(path, self.log.on_frame, self.log.flush)
+
+    def send(self, worker, frame):
+        return self.control.send(worker, frame)
+
+    def close(self):
+        self.control.close()
+        self.log.close()
+
+
+class Destinations:
+    def replace(self, generation, sets):
+        self.generation = generation
+
+
+def test_a_registration_waits_for_the_next_supervisor_and_is_acknowledged_once(path, tmp_path):
+    async def main():
+        events = []
+
+        def exchange(control, replica):
+            for frame in control.receive():
+                events.extend(replica.feed(frame))
+            for frame in replica.outgoing(monotonic_ms()):
+                control.send(frame)
+
+        node = Node(path, str(tmp_path / "v.sqlite"))
+        control, replica = WorkerControl(path, 0), Replica(0, 4711, LocationTable(), Destinations())
+        await until(lambda: exchange(control, replica) or replica.live)
+        node.close()
+        op_id = replica.submit(b"a@x", b"call", 1, False, [[b"sip:a@h", 60, 1000, b"", 0]], bytes(24), b"", b"")
+        exchange(control, replica)
+        node = Node(path, str(tmp_path / "v.sqlite"))
+        await until(lambda: exchange(control, replica) or replica.sequence == node.log.journal.sequence == 5)
+        acknowledged = [event for event in events if event[0] == EVENT_ACKNOWLEDGED]
+        assert [(event[1], event[2][0]) for event in acknowledged] == [(op_id, wire.ENTRY_BINDINGS)]
+        assert replica.table.digest() == node.log.registrations.table.digest() != 0
+        control.close()
+        node.close()
 
     asyncio.run(main())
 
