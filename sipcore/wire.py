@@ -105,7 +105,7 @@ def encode_entries(encoded_entries):
 def decode_entries(octets):
     """What encode_entries made; checked as a frame's entries are, but for their number."""
     try:
-        entries = msgpack.unpackb(octets, raw=False)
+        entries = msgpack.unpackb(octets, raw=False, strict_map_key=False)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise WireError(f"entries: {error or type(error).__name__}") from error
     if type(entries) is not list:
@@ -127,7 +127,7 @@ def _decode(frame, lengths, name):
     if len(frame) > FRAME_MAX:
         raise WireError(f"{name}: found {len(frame)} octets, expected at most {FRAME_MAX}")
     try:
-        value = msgpack.unpackb(frame, raw=False)
+        value = msgpack.unpackb(frame, raw=False, strict_map_key=False)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise WireError(f"{name}: {error or type(error).__name__}") from error
     if type(value) is not list or not value or type(value[0]) is not int or lengths.get(value[0]) != len(value):

@@ -8,7 +8,7 @@ from sipcore import location, wire
 OP = [1, b"a@x", b"call", 7, False, [[b"sip:a@h", 600, 1000, b"", 0]], bytes(24), b"", b"phone"]
 ENTRY = [wire.ENTRY_BINDINGS, 5, 0, 1, b"a@x", [], [b"sip:a@h"], 9]
 STATE = [wire.ENTRY_STATE, 6, 1, 2]
-SETTINGS = [wire.ENTRY_SETTINGS, 7, {"edge": {"listen": ["udp:a"]}}, b"k"]
+SETTINGS = [wire.ENTRY_SETTINGS, 7, {"edge": {"listen": ["udp:a"]}, "sets": {1: {"algorithm": "o:4"}}}, b"k"]
 
 
 def op_with(index, value):
