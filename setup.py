@@ -1,6 +1,6 @@
 """Compiles every .pyx of sipcore/ and workers/; the metadata is in pyproject.toml.
 
-VIADUCT_FLAVOUR picks how: release (default), debug (asserts kept), asan (ASan + UBSan), trace (line tracing for coverage).
+VIADUCT_FLAVOUR picks how: release (default), debug (asserts kept), asan (ASan + UBSan), trace (line tracing).
 Switching flavours needs `build_ext --force`.
 """
 

@@ -6,10 +6,9 @@ import struct
 import sys
 import time
 
+from sipcore.algorithms import ALGORITHMS, STATES
 from sipcore.counters import Page
 from sipcore.dispatcher import DispatcherTable
-
-from sipcore.algorithms import ALGORITHMS, STATES
 
 SIZES = (2, 20, 200)
 WORKERS = 2

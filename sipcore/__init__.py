@@ -1,1 +1,1 @@
-"""SIP itself: bytes and tables in, bytes and verdicts out. No sockets, no clocks, no logging: "now" is always an argument."""
+"""SIP itself: bytes and tables in, bytes and verdicts out. No sockets, clocks or logging: "now" is an argument."""

@@ -22,7 +22,7 @@ class SupervisorBackend:
 
     def __init__(self, supervisor):
         self.supervisor = supervisor
-        self.processes_seen = {}  # pid -> psutil.Process, kept so that cpu_percent tells of the time since the last look
+        self.processes_seen = {}  # pid -> psutil.Process, kept: cpu_percent tells of the time since the last look
 
     async def destinations(self):
         now_ms = time.monotonic_ns() // 1_000_000
@@ -53,7 +53,8 @@ class SupervisorBackend:
             return {"total": len(rows), "aors": rows}
         entries = itertools.chain.from_iterable(table.snapshot(PAGE_ENTRIES))
         page = itertools.islice(entries, offset, offset + limit)
-        rows = [{"aor": shown(entry[4]), "contacts": self._contacts(table.find(entry[4]) or (), now_ms)} for entry in page]
+        rows = [{"aor": shown(aor), "contacts": self._contacts(table.find(aor) or (), now_ms)}
+                for aor in (entry[4] for entry in page)]
         return {"total": table.counts()["aors"], "aors": rows}
 
     def _contacts(self, puts, now_ms):
@@ -63,7 +64,8 @@ class SupervisorBackend:
             transport, host, port, listener = endpoint.unpack(put["flow"])
             ours = listeners[listener] if listener < len(listeners) else None
             rows.append({
-                "contact": shown(put["contact"]), "expires_s": max(0, (put["expires_ms"] - now_ms + 999) // 1000), "q": put["q"],
+                "contact": shown(put["contact"]), "q": put["q"],
+                "expires_s": max(0, (put["expires_ms"] - now_ms + 999) // 1000),
                 "call_id": shown(put["call_id"]), "cseq": put["cseq"],
                 "received": f"sip:{bracketed(host)}:{port};transport={transport}",
                 "socket": f"{ours.transport}:{bracketed(ours.ip)}:{ours.port}" if ours else "",
@@ -90,7 +92,8 @@ class SupervisorBackend:
             if child["pid"] is not None:
                 worker = child["index"] if child["role"] == "worker" else None
                 rows.append(self._process(child["name"], child["pid"], child["restarts"], worker))
-        self.processes_seen = {row["pid"]: self.processes_seen[row["pid"]] for row in rows if row["pid"] in self.processes_seen}
+        pids = {row["pid"] for row in rows}
+        self.processes_seen = {pid: process for pid, process in self.processes_seen.items() if pid in pids}
         return rows
 
     def _process(self, name, pid, restarts, worker):
@@ -98,8 +101,8 @@ class SupervisorBackend:
         try:
             process = self.processes_seen.setdefault(pid, psutil.Process(pid))
             times = process.cpu_times()
-            row |= {"cpu_percent": process.cpu_percent(), "cpu_s": times.user + times.system, "rss": process.memory_info().rss,
-                    "uptime_s": max(0.0, time.time() - process.create_time())}
+            row |= {"cpu_percent": process.cpu_percent(), "cpu_s": times.user + times.system,
+                    "rss": process.memory_info().rss, "uptime_s": max(0.0, time.time() - process.create_time())}
         except psutil.NoSuchProcess:
             row["state"] = "gone"
         if worker is not None:
@@ -122,9 +125,10 @@ class SupervisorBackend:
         supervisor = self.supervisor
         stats = supervisor.log.stats()
         live = sum(counters["live"] for counters in supervisor.metrics.workers())
-        return {"version": installed_version(), "uptime_s": time.monotonic() - supervisor.started, "epoch": stats["epoch"],
-                "sequence": stats["sequence"], "workers": supervisor.launch.workers, "live": live,
-                "ready": len(supervisor.destinations) > 0 and live > 0, "log_level": supervisor.settings["log"]["level"]}
+        return {"version": installed_version(), "uptime_s": time.monotonic() - supervisor.started,
+                "epoch": stats["epoch"], "sequence": stats["sequence"],
+                "workers": supervisor.launch.workers, "live": live, "ready": len(supervisor.destinations) > 0 and live > 0,
+                "log_level": supervisor.settings["log"]["level"]}
 
 
 def shown(octets):

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from sipcore.endpoint import text as endpoint_text
-
 from sipcore.algorithms import ALGORITHM_NAMES, STATE_NAMES, STATES, algorithm_of
+from sipcore.endpoint import text as endpoint_text
 from supervisor.dispatcher_list import (
     DESTINATIONS_MAX,
     FLAG_DISABLED,

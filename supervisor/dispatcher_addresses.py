@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from sipcore.endpoint import pack
-
 from supervisor.dispatcher_list import DispatcherList, Entry, ListError, Problem, unusable
 
 RESOLVE_TIMEOUT_S = 5.0  # of all names together; the C library's own limit is 30 s a name, and a start waits for this

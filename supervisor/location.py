@@ -2,9 +2,8 @@
 
 from typing import NamedTuple
 
-from sipcore.location import LIMITS, contact_key
-
 from sipcore import wire
+from sipcore.location import LIMITS, contact_key
 
 AGENT_MAX = 128      # octets of User-Agent kept: enough to tell phones apart
 INSTANCE_MAX = 256   # a urn:uuid: or urn:imei: is below 64 (RFC 5626 4.1)

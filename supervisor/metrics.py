@@ -4,6 +4,7 @@ Reads what workers write without a lock: each number is whole, sums may be a mom
 """
 
 import numpy as np
+
 from sipcore.counters import (
     COUNTER_NAMES,
     COUNTERS_OFFSET,

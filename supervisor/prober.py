@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sipcore.endpoint import unpack
-
 from supervisor.dispatcher import Target
 
 FIRST_PROBE_MAX_S = 1.0  # after a start the first probes are spread over this: soon known, and no burst

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from sipcore.counters import Page
 from sipcore.location import LocationTable
-
 from supervisor import config, dispatcher_addresses, dispatcher_list, logs
 from supervisor.admin.server import AdminServer
 from supervisor.backend import SupervisorBackend
@@ -24,7 +23,7 @@ from supervisor.prober import Prober
 from supervisor.stores import StoreError, open_store
 
 TICK_S = 0.2                      # between two looks at the loads and two sweeps of the tables
-LAST_GOOD = "dispatcher.last"     # the list as it was last accepted: what a supervisor starts from when the file has gone bad
+LAST_GOOD = "dispatcher.last"     # the list as it was last accepted, for a supervisor that finds the file bad
 STATES = "destinations.json"      # the operator's and the probes' states, for the next supervisor of this edge
 UNSPECIFIED = {4: "0.0.0.0", 6: "::"}
 logger = logging.getLogger("viaduct.supervisor")
@@ -46,8 +45,8 @@ class Supervisor:
         self.control = None
         self.prober = Prober(self._probed, probe_addresses(launch.listeners), host_of(launch.listeners),
                              user_agent=self.settings["edge"]["user_agent"])
-        self.admin = AdminServer(SupervisorBackend(self), self.settings["admin"]["socket"] or str(self.run_dir / "admin.sock"),
-                                 self.settings["admin"]["listen"])
+        admin = self.settings["admin"]
+        self.admin = AdminServer(SupervisorBackend(self), admin["socket"] or str(self.run_dir / "admin.sock"), admin["listen"])
 
     async def run(self):
         """Until TERM, INT or the arbiter's end. ListError, StoreError and OSError where it cannot begin."""
@@ -125,7 +124,8 @@ class Supervisor:
         return diff
 
     def _probed(self, destination, ok, code, latency_ms, reason):
-        self._changed(self.destinations.probe_result(destination, ok, code, latency_ms, now_ms=monotonic_ms(), reason=reason))
+        now_ms = monotonic_ms()
+        self._changed(self.destinations.probe_result(destination, ok, code, latency_ms, now_ms=now_ms, reason=reason))
 
     def set_state(self, set_id, uri, state):
         """ValueError, UnknownDestination."""

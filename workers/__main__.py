@@ -65,7 +65,7 @@ class Worker:
         self.control.close()
 
     def _exchange(self):
-        """What the log brings, and what it is told; again until nothing is left, for the descriptor tells of an edge only."""
+        """What the log brings and is told, until nothing is left: its descriptor tells of an edge only."""
         while True:
             frames = self.control.receive()
             for frame in frames:

@@ -1,4 +1,4 @@
-"""REGISTER (RFC 3261 10.3): what the worker can judge alone, the operation for the log, and the answer when it comes back."""
+"""REGISTER (RFC 3261 10.3): what the worker judges alone, the operation for the log, the answer when it comes back."""
 
 import time
 
@@ -22,7 +22,7 @@ class Rejected(Exception):
 
 
 class Registrar:
-    """engine: answers; replica: carries operations to the supervisor; table: the LocationTable that answers are read from."""
+    """engine: answers; replica: carries operations to the supervisor; table: the LocationTable to answer from."""
 
     def __init__(self, engine, replica, table):
         self.engine = engine
@@ -49,7 +49,7 @@ class Registrar:
             self._answer(reference, aor)
             return
         agent = (request.header(b"User-Agent") or b"")[:AGENT_MAX]
-        op_id = self.replica.submit((aor, request.call_id, request.cseq, star, contacts, flow, b"", agent))
+        op_id = self.replica.submit(aor, request.call_id, request.cseq, star, contacts, flow, b"", agent)
         if op_id:
             self.waiting[op_id] = (reference, aor)
         else:
@@ -69,7 +69,8 @@ class Registrar:
     def _aor(self, request):
         """The address-of-record that To names (10.3 step 5), in a domain that we serve."""
         if request.header(b"Require") is not None:
-            raise Rejected(420, b"Bad Extension", b"".join(b"Unsupported: %s\r\n" % tag for tag in request.lines(b"Require")))
+            tags = b"".join(b"Unsupported: %s\r\n" % tag for tag in request.lines(b"Require"))
+            raise Rejected(420, b"Bad Extension", tags)
         try:
             parts = uri.parse(request.to_uri)
             if parts["scheme"] not in ("sip", "sips") or not parts["user"]:

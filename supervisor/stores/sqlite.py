@@ -10,9 +10,8 @@ import secrets
 import sqlite3
 import time
 
-from sipcore.location import contact_key
-
 from sipcore import wire
+from sipcore.location import contact_key
 from supervisor.stores import KEY_OCTETS, Loaded, StoreError
 
 SCHEMA = 1

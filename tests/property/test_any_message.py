@@ -2,9 +2,9 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sipcore.reasons import REASONS, Refused
 
 from sipcore import build, edits, endpoint, message
+from sipcore.reasons import REASONS, Refused
 from tests.vectors.messages import MESSAGES
 
 NUMBERS = {row[0] for row in REASONS.values()} | {0}

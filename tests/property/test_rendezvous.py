@@ -5,6 +5,7 @@ import struct
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from sipcore.dispatcher import ALGORITHMS, DispatcherTable
 
 KEYS = [i * 0x9E3779B97F4A7C15 % 2**64 for i in range(1, 2001)]

@@ -8,9 +8,9 @@ import random
 from collections import deque
 
 import pytest
-from sipcore.location import LocationTable
 
 from sipcore import wire
+from sipcore.location import LocationTable
 from supervisor import fanout, journal
 from supervisor.location import Registrations
 from supervisor.log import Log

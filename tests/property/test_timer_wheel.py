@@ -2,6 +2,7 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from sipcore.timers import Timers
 
 CAPACITY = 12

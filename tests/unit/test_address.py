@@ -1,9 +1,9 @@
 """sipcore.address: name-addr, addr-spec and their parameters."""
 
 import pytest
-from sipcore.reasons import REASONS, Refused
 
 from sipcore import address
+from sipcore.reasons import REASONS, Refused
 
 
 @pytest.mark.parametrize("value, expected", [

@@ -1,9 +1,9 @@
 """sipcore.build: responses, CANCEL and ACK."""
 
 import pytest
-from sipcore.reasons import REASONS, Refused
 
 from sipcore import build, endpoint, message
+from sipcore.reasons import REASONS, Refused
 from tests.vectors.messages import MESSAGES, cseq_for, replaced
 from tests.vectors.messages import message as make
 

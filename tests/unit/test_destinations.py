@@ -5,9 +5,9 @@ import socket
 from types import SimpleNamespace
 
 import pytest
+
 from sipcore.dispatcher import DispatcherTable
 from sipcore.endpoint import unpack
-
 from supervisor import config, dispatcher_addresses
 from supervisor.dispatcher import Destinations, UnknownDestination
 from supervisor.dispatcher_addresses import resolve

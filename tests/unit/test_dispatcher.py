@@ -5,6 +5,8 @@ import ipaddress
 import struct
 
 import pytest
+
+from sipcore.algorithms import PEERS_ALGORITHMS
 from sipcore.counters import Page
 from sipcore.dispatcher import (
     ALGORITHM_NAMES,
@@ -16,8 +18,6 @@ from sipcore.dispatcher import (
     DispatcherTable,
     algorithm_of,
 )
-
-from sipcore.algorithms import PEERS_ALGORITHMS
 from supervisor import config_schema
 
 MIX = 0x9E3779B97F4A7C15

@@ -3,8 +3,8 @@
 import pathlib
 
 import pytest
-from sipcore.dispatcher import MAX_DESTINATIONS, MAX_URI, MAX_WEIGHT
 
+from sipcore.dispatcher import MAX_DESTINATIONS, MAX_URI, MAX_WEIGHT
 from supervisor import dispatcher_list
 from supervisor.dispatcher_list import ListError, parse, read, unusable
 

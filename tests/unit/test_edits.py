@@ -1,9 +1,9 @@
 """sipcore.edits: what a proxy changes, and that nothing else changes."""
 
 import pytest
-from sipcore.reasons import REASONS, Refused
 
 from sipcore import edits, endpoint, message
+from sipcore.reasons import REASONS, Refused
 from tests.vectors.messages import message as make
 from tests.vectors.messages import replaced
 

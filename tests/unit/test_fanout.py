@@ -1,9 +1,9 @@
 """Who gets what: windows, gaps, snapshots, losses, with a journal that is real and a network that is a list."""
 
 import pytest
-from sipcore.location import LocationTable
 
 from sipcore import wire
+from sipcore.location import LocationTable
 from supervisor import fanout, journal
 from supervisor.fanout import Fanout
 from supervisor.journal import Journal

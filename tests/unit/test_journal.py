@@ -3,9 +3,9 @@
 import logging
 
 import pytest
-from sipcore.location import LocationTable
 
 from sipcore import wire
+from sipcore.location import LocationTable
 from supervisor import journal
 from supervisor.journal import Journal
 from supervisor.location import Registrations

@@ -8,9 +8,9 @@ import pathlib
 import re
 
 import pytest
-from sipcore.reasons import REASONS
 
 from sipcore import message
+from sipcore.reasons import REASONS
 from tests.vectors.messages import MESSAGES
 from tests.vectors.messages import message as make
 

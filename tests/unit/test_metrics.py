@@ -1,8 +1,8 @@
 """supervisor.metrics: what the page says, summed."""
 
 import pytest
-from sipcore.counters import COUNTER_NAMES, LOAD_FIELDS, Page
 
+from sipcore.counters import COUNTER_NAMES, LOAD_FIELDS, Page
 from supervisor import dispatcher
 from supervisor.metrics import Metrics
 

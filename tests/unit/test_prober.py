@@ -7,8 +7,8 @@ import re
 import socket
 
 import pytest
-from sipcore.endpoint import pack
 
+from sipcore.endpoint import pack
 from supervisor import prober as prober_module
 from supervisor.dispatcher import Target
 from supervisor.prober import Prober

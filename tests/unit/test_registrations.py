@@ -1,9 +1,9 @@
 """RFC 3261 10.3 steps 6 to 8: what a REGISTER does to the bindings of its AOR."""
 
 import pytest
-from sipcore.location import LocationTable
 
 from sipcore import wire
+from sipcore.location import LocationTable
 from supervisor import location
 from supervisor.location import Refusal, Registrations
 

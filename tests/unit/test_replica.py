@@ -1,9 +1,9 @@
 """The replica's own side: snapshots, gaps, acknowledgements, and what it asks for when."""
 
 import pytest
-from sipcore.location import LocationTable
 
 from sipcore import wire
+from sipcore.location import LocationTable
 from workers import replica as replicas
 from workers.replica import Replica
 

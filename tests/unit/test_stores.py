@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from sipcore.location import LocationTable
 
 from sipcore import wire
+from sipcore.location import LocationTable
 from supervisor.stores import StoreError, open_store
 from supervisor.stores.sqlite import SqliteStore, boot_id, clock_offset_ms
 

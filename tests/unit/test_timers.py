@@ -1,6 +1,7 @@
 """Timers at the edges of the wheel."""
 
 import pytest
+
 from sipcore.timers import Timers
 
 TURN_MS = 40_960

@@ -1,9 +1,9 @@
 """sipcore.uri: sip, sips, tel and what is none of them."""
 
 import pytest
-from sipcore.reasons import REASONS, Refused
 
 from sipcore import uri
+from sipcore.reasons import REASONS, Refused
 
 
 @pytest.mark.parametrize("text, expected", [

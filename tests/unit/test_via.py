@@ -1,9 +1,9 @@
 """sipcore.via: one Via value."""
 
 import pytest
-from sipcore.reasons import REASONS, Refused
 
 from sipcore import via
+from sipcore.reasons import REASONS, Refused
 
 
 @pytest.mark.parametrize("value, expected", [
