@@ -279,7 +279,10 @@ class Agent(Endpoint):
         if key[1]:
             self._serve_inside(transaction, self.dialogs.get(key))
             return
-        self.requests.append(request)
+        if (
+            len(request.all("via")) > 1 or not self.hops or request.method != "OPTIONS"
+        ):  # not a probe by the edge itself
+            self.requests.append(request)
         if request.method == "INVITE":
             task = asyncio.ensure_future(self._answer(transaction))
             self._tasks.add(task)
