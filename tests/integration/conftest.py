@@ -14,7 +14,7 @@ import pytest
 from benchmarks.agents import Agent, Destination
 from benchmarks.edge import EdgeProcess
 
-TEST_LIMIT_S = 60  # a test that hangs fails rather than holding up the rest
+TEST_LIMIT_S = 30  # a test that hangs fails rather than holding up the rest
 
 
 @pytest.hookimpl(tryfirst=True)
