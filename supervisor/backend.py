@@ -127,7 +127,8 @@ class SupervisorBackend:
         live = sum(counters["live"] for counters in supervisor.metrics.workers())
         return {"version": installed_version(), "uptime_s": time.monotonic() - supervisor.started,
                 "epoch": stats["epoch"], "sequence": stats["sequence"],
-                "workers": supervisor.launch.workers, "live": live, "ready": len(supervisor.destinations) > 0 and live > 0,
+                "workers": supervisor.launch.workers, "live": live,
+                "ready": len(supervisor.destinations) > 0 and live > 0,
                 "log_level": supervisor.settings["log"]["level"]}
 
 

@@ -129,11 +129,10 @@ KEYS = (
     Key("edge", "receive_buffer", "whole", 8388608,
         "Octets of each socket's receive buffer: what waits there while a worker is restarted.",
         65536, 1 << 30, restart=True),
-    Key("edge", "max_transactions", "whole", 200000,
-        "Live transactions per worker; above it new requests get 503 (2.5 KB each).", 1000, 10_000_000, restart=True),
+    Key("edge", "max_transactions", "whole", 500000,
+        "Live transactions per worker; above it new requests get 503 (each 32 s at least, 2.5 KB while it lives).", 1000, 10_000_000, restart=True),
     Key("edge", "user_agent", "text", "",
         "Server header of our own answers; empty: none, which tells scanners nothing.", 0, 128),
-    Key("edge", "max_forwards", "whole", 70, "Max-Forwards given to requests that have none (RFC 3261 16.6).", 1, 255),
 
     Key("dispatcher", "list", "path", "dispatcher.list", "The list of destinations, relative to this file."),
     Key("dispatcher", "set", "whole", 1, "The set that calls from clients go to.", 0, 2**31 - 1),

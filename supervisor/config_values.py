@@ -242,13 +242,19 @@ def host_port(value: str) -> tuple[str, int | None, str]:
     return host, None if port is None else int(port), ""
 
 
+def is_address(text: str) -> bool:
+    """A numeric address without brackets."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def is_host(name: str) -> bool:
     """A host name (RFC 1123) or a numeric address without brackets."""
-    try:
-        ip_address(name)
+    if is_address(name):
         return True
-    except ValueError:
-        pass
     labels = name.removesuffix(".").split(".")
     if not name or len(name) > NAME_MAX or labels[-1].isdigit():
         return False

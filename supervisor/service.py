@@ -46,7 +46,8 @@ class Supervisor:
         self.prober = Prober(self._probed, probe_addresses(launch.listeners), host_of(launch.listeners),
                              user_agent=self.settings["edge"]["user_agent"])
         admin = self.settings["admin"]
-        self.admin = AdminServer(SupervisorBackend(self), admin["socket"] or str(self.run_dir / "admin.sock"), admin["listen"])
+        self.admin = AdminServer(SupervisorBackend(self), admin["socket"] or str(self.run_dir / "admin.sock"),
+                                 admin["listen"])
 
     async def run(self):
         """Until TERM, INT or the arbiter's end. ListError, StoreError and OSError where it cannot begin."""

@@ -7,7 +7,7 @@ from sipcore.endpoint cimport Endpoint
 cdef enum:
     BATCH = 64             # datagrams a system call; beyond it the gain a packet is under 2 %
     SLOT = 65536           # the largest UDP payload is 65,507
-    NO_BRANCH = 0xFFFFFFFF
+    NO_BRANCH = 0          # no key of a branch is 0
 
 cdef struct Incoming:
     Endpoint source
@@ -17,14 +17,14 @@ cdef struct Incoming:
 cdef struct Outgoing:
     Endpoint to
     uint32_t length
-    uint32_t branch        # whose failure to send this would be; NO_BRANCH: nobody's
+    uint64_t branch        # key of whose failure to send this would be; NO_BRANCH: nobody's
 
 cdef struct Outbox:
     uint32_t count
     Outgoing item[BATCH]
     uint8_t* memory        # BATCH slots
     uint32_t failed_count
-    uint32_t failed[BATCH] # branches whose message the kernel refused, for the router
+    uint64_t failed[BATCH] # keys of branches whose message the kernel refused, for the router
 
 cdef enum InboxKind:
     INBOX_DATAGRAM = 1     # a datagram that the receiver of this owns
@@ -52,7 +52,7 @@ cdef inline uint8_t* outbox_room(Outbox* outbox) noexcept nogil:
     return outbox.memory + <size_t>outbox.count * SLOT
 
 
-cdef inline void outbox_put(Outbox* outbox, const Endpoint* to, uint32_t length, uint32_t branch) noexcept nogil:
+cdef inline void outbox_put(Outbox* outbox, const Endpoint* to, uint32_t length, uint64_t branch) noexcept nogil:
     """Queues what was written to outbox_room."""
     cdef Outgoing* item = &outbox.item[outbox.count]
     item.to = to[0]

@@ -123,7 +123,7 @@ cdef void outbox_flush(Outbox* outbox, const int* listener_fd, uint64_t* sent, u
     cdef mmsghdr message[BATCH]
     cdef iovec vector[BATCH]
     cdef sockaddr_storage name[BATCH]
-    cdef uint32_t branch[BATCH]
+    cdef uint64_t branch[BATCH]
     cdef bint taken[BATCH]
     cdef uint32_t i, j, batch, done = 0
     cdef uint16_t listener
@@ -154,7 +154,7 @@ cdef void outbox_flush(Outbox* outbox, const int* listener_fd, uint64_t* sent, u
     outbox.count = 0
 
 
-cdef void _send(Outbox* outbox, int fd, mmsghdr* message, const uint32_t* branch, uint32_t count,
+cdef void _send(Outbox* outbox, int fd, mmsghdr* message, const uint64_t* branch, uint32_t count,
                 uint64_t* sent, uint64_t* errors) noexcept nogil:
     """Sends one socket's share. An error that belongs to an earlier datagram (ICMP) costs one more try, not this one its way."""
     cdef uint32_t at = 0

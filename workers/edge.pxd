@@ -49,10 +49,11 @@ cdef struct Settings:
     int64_t t2_ms
     int64_t t4_ms
     int64_t timer_c_ms
-    int32_t max_forwards
     uint8_t failover[88]           # a bit for each status from 0 to 703
     int32_t refuse_code
     uint8_t refuse_text[128]
+    uint32_t server_length         # of the Server header line for answers of our own; 0: none
+    uint8_t server[160]
 
 cdef struct Parked:
     Parked* next

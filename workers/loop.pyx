@@ -164,7 +164,6 @@ cdef class Engine:
             raise ValueError("the key must have 16 octets and dispatcher.refuse_text fewer than 128")
         memcpy(&self.edge.key, <const uint8_t*>key, 16)
         self.edge.settings.lookup_first = edge["initial"] == "lookup-first"
-        self.edge.settings.max_forwards = edge["max_forwards"]
         self.edge.settings.source_any_port = dispatcher["match_source"] == "address"
         self.edge.settings.use_domain = settings["registrar"]["use_domain"]
         self.edge.settings.set_id = dispatcher["set"]
@@ -174,6 +173,11 @@ cdef class Engine:
         self.edge.settings.refuse_code = dispatcher["refuse_code"]
         memset(self.edge.settings.refuse_text, 0, sizeof(self.edge.settings.refuse_text))
         memcpy(self.edge.settings.refuse_text, <const uint8_t*>text, len(text))
+        server = f"Server: {edge['user_agent']}\r\n".encode() if edge["user_agent"] else b""
+        if len(server) > sizeof(self.edge.settings.server):
+            raise ValueError("edge.user_agent: more than 128 octets")
+        self.edge.settings.server_length = len(server)
+        memcpy(self.edge.settings.server, <const uint8_t*>server, len(server))
         memset(failover, 0, sizeof(self.edge.settings.failover))
         for status in dispatcher["failover_codes"]:
             failover[<int>status >> 3] |= 1 << (<int>status & 7)

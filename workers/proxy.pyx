@@ -71,7 +71,7 @@ cdef bint _send_request(Edge* edge, uint32_t number, const Message* request) noe
     length = forward_write(edge, request, &forward, edge_room(edge))
     if length < 0:
         return False
-    outbox_put(&edge.outbox, &branch.to, <uint32_t>length, number)
+    outbox_put(&edge.outbox, &branch.to, <uint32_t>length, branch.key)
     return True
 
 
@@ -261,13 +261,10 @@ cdef void _finish(Edge* edge, uint32_t number, const Message* request) noexcept 
         upstream_reply(edge, number, request, edge.settings.refuse_code, <const char*>edge.settings.refuse_text, NULL, 0)
     elif transaction.best != NULL and message_parse(&edge.other, transaction.best.data, transaction.best.length) == 0:
         _pass(edge, number, &edge.other)
-    elif transaction.method == METHOD_INVITE:
-        if status == STATUS_UNREACHABLE:
-            upstream_reply(edge, number, request, 500, "Next Hop Unreachable", NULL, 0)
-        else:
-            upstream_reply(edge, number, request, STATUS_SILENT, "Request Timeout", NULL, 0)
-    elif status == STATUS_UNREACHABLE:
+    elif status != STATUS_SILENT:
         upstream_reply(edge, number, request, 500, "Next Hop Unreachable", NULL, 0)
+    elif transaction.method == METHOD_INVITE:
+        upstream_reply(edge, number, request, STATUS_SILENT, "Request Timeout", NULL, 0)
     # else: a non-INVITE that nobody answered is not answered with 408 (RFC 4320 4.2)
     _failed(edge, transaction)
 
@@ -376,6 +373,8 @@ cdef void _failure(Edge* edge, uint32_t at) noexcept nogil:
     cdef int status = edge.message.status
     branch.flags |= BRANCH_ENDED
     branch_arm(&edge.transactions, at)
+    if branch.flags & BRANCH_PASSED_OVER:  # its verdict was in when the next one was tried
+        return
     _outcome(edge, branch, transaction.flags & TX_DISPATCH and _fails_over(edge, status))
     if status == 503:
         _honour_retry_after(edge, branch)
@@ -425,8 +424,9 @@ cdef void _honour_retry_after(Edge* edge, const Branch* branch) noexcept nogil:
 
 
 cdef void _release(Edge* edge, Transaction* transaction) noexcept nogil:
-    """An answered INVITE without branches to cancel needs its texts no more: what is left waits out its timers."""
-    if _searching(edge, transaction):
+    """An answered INVITE with one branch needs its texts no more: what is left waits out its timers. Others may still have to cancel or
+    to acknowledge."""
+    if edge.transactions.branch[transaction.branches].next != NONE:
         return
     buffer_free(&edge.transactions, transaction.request)
     buffer_free(&edge.transactions, transaction.best)

@@ -344,11 +344,12 @@ cdef void router_unreachable(Edge* edge, const uint8_t* data, uint32_t length, c
 
 
 cdef void router_send_failures(Edge* edge) noexcept nogil:
-    cdef uint32_t failed
+    cdef uint32_t at
     while edge.outbox.failed_count:
         edge.outbox.failed_count -= 1
-        failed = edge.outbox.failed[edge.outbox.failed_count]
-        proxy_unreachable(edge, failed)
+        at = branch_find(&edge.transactions, edge.outbox.failed[edge.outbox.failed_count])
+        if at != NONE:
+            proxy_unreachable(edge, at)
 
 
 cdef void router_timers(Edge* edge) noexcept nogil:

@@ -39,7 +39,8 @@ cdef int transactions_start(Transactions* table, uint32_t capacity, int64_t now_
     table.timer = <Timer*>_map(2 * <size_t>capacity * sizeof(Timer))
     table.transaction_free = NONE
     table.branch_free = NONE
-    timers_start(&table.wheel, table.timer, 2 * capacity, now_ms)
+    timers_start(&table.wheel, table.timer, 0, now_ms)
+    table.wheel.capacity = 2 * capacity  # not by timers_rebase, which would touch them all: each is made when its slot is first used
     return 0
 
 

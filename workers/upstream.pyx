@@ -42,6 +42,18 @@ cdef void _tag(const Edge* edge, const Message* request, uint8_t* out) noexcept 
         hex_of(siphash(&edge.key, data + request.call_id.start, request.call_id.length), out)
 
 
+cdef void _add_server(Edge* edge, const uint8_t** extra, uint32_t* length) noexcept nogil:
+    """Puts the Server header in front of the extra headers, in the scratch, where the operator wants one."""
+    cdef uint32_t own = edge.settings.server_length
+    if own == 0 or own + length[0] > SLOT:
+        return
+    memcpy(edge.scratch, edge.settings.server, own)
+    if length[0]:
+        memcpy(edge.scratch + own, extra[0], length[0])
+    extra[0] = edge.scratch
+    length[0] += own
+
+
 cdef void answer_stateless(Edge* edge, const Endpoint* source, int status, const char* phrase,
                            const uint8_t* extra, uint32_t extra_length) noexcept nogil:
     cdef uint8_t tag[TAG_LENGTH]
@@ -49,6 +61,7 @@ cdef void answer_stateless(Edge* edge, const Endpoint* source, int status, const
     cdef Endpoint target
     cdef int length
     _tag(edge, &edge.message, tag)
+    _add_server(edge, &extra, &extra_length)
     length = build_response(&edge.message, source, status, phrase, tag, TAG_LENGTH, extra, extra_length, out, SLOT)
     if length < 0:
         count(edge.counter, COUNT_DROPPED)
@@ -91,6 +104,7 @@ cdef void upstream_reply(Edge* edge, uint32_t number, const Message* request, in
     cdef uint8_t tag[TAG_LENGTH]
     cdef int length
     _tag(edge, request, tag)
+    _add_server(edge, &extra, &extra_length)
     length = build_response(request, &transaction.source, status, phrase, tag, TAG_LENGTH if status > 100 else 0,
                             extra, extra_length, edge_room(edge), SLOT)
     if length < 0:

@@ -5,9 +5,9 @@ import select
 import time
 
 import pytest
-from sipcore.location import LocationTable
 
 from sipcore import wire
+from sipcore.location import LocationTable
 from supervisor.control import Control as SupervisorControl
 from supervisor.control import ControlError, identity, worker_of
 from supervisor.location import Registrations
