@@ -130,7 +130,8 @@ KEYS = (
         "Octets of each socket's receive buffer: what waits there while a worker is restarted.",
         65536, 1 << 30, restart=True),
     Key("edge", "max_transactions", "whole", 500000,
-        "Live transactions per worker; above it new requests get 503 (each 32 s at least, 2.5 KB while it lives).", 1000, 10_000_000, restart=True),
+        "Transactions per worker (2.5 KB each while alive, 32 s or more); above it new requests get 503.",
+        1000, 10_000_000, restart=True),
     Key("edge", "user_agent", "text", "",
         "Server header of our own answers; empty: none, which tells scanners nothing.", 0, 128),
 
