@@ -9,7 +9,7 @@ ARGS    ?=
 
 VENV    := .venv
 BIN     := $(VENV)/bin
-SOURCES := $(wildcard sipcore/*.pyx sipcore/*.pxd workers/*.pyx workers/*.pxd)
+SOURCES := $(wildcard sipcore/*.pyx sipcore/*.pxd workers/*.pyx workers/*.pxd benchmarks/*.pyx benchmarks/*.pxd)
 BUILT   := build/built-$(FLAVOUR)
 JOBS    := $(shell nproc)
 PYTEST  := $(BIN)/python -m pytest
@@ -59,7 +59,7 @@ bench: $(BUILT) ## run the benchmarks
 
 clean: ## remove what building made, .venv included
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
-	rm -f sipcore/*.c sipcore/*.so sipcore/*.html workers/*.c workers/*.so workers/*.html
+	rm -f sipcore/*.c sipcore/*.so sipcore/*.html workers/*.c workers/*.so workers/*.html benchmarks/*.c benchmarks/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -1,4 +1,4 @@
-"""Compiles every .pyx of sipcore/ and workers/; the metadata is in pyproject.toml.
+"""Compiles every .pyx of sipcore/, workers/ and benchmarks/; the metadata is in pyproject.toml.
 
 VIADUCT_FLAVOUR picks how: release (default), debug (asserts kept), asan (ASan + UBSan), trace (line tracing).
 Switching flavours needs `build_ext --force`.
@@ -39,7 +39,7 @@ extensions = [
         extra_compile_args=["-Wall", "-Wno-unused-function", *COMPILE[FLAVOUR]],
         extra_link_args=LINK.get(FLAVOUR, []),
     )
-    for package in ("sipcore", "workers")
+    for package in ("sipcore", "workers", "benchmarks")
     for path in sorted(glob(f"{package}/*.pyx"))
 ]
 
