@@ -113,6 +113,7 @@ async def test_a_killed_supervisor_holds_up_registrations_only(field, edge):
     calls = asyncio.ensure_future(place_calls(pairs(phones, 60), RATE))
     await destinations[0].call("alice")
     assert (await alice.register(300)).status == 200
+    await asyncio.sleep(0.1)  # every worker has learnt of it
     assert 290 <= (await alice.bindings())[alice.contact] <= 300
     assert (await calls).failures == []
 
