@@ -201,7 +201,8 @@ class Bench:
             rows.append([number, number - 1, b"sip:d%d@%s" % (number, agent.address), agent.endpoint(),
                          fields.get("priority", 100 - number), fields.get("weight", 1),
                          fields.get("first_response_ms", 5000), STATES[fields.get("state", "active")]])
-        self.dispatcher.replace(1, [[1, ALGORITHMS[algorithm], rows]])
+        self.destination_set = [1, ALGORITHMS[algorithm], rows]
+        self.dispatcher.replace(1, [self.destination_set])
         return found
 
     def agent(self):
