@@ -17,7 +17,7 @@ def test_calls_without_a_proxy_are_counted_exactly():
         result = field.run(("127.0.0.1", field.callee_ports[0]), Load(**SHORT))
     assert (result.offered, result.done, result.failed) == (CALLS, CALLS, 0)
     assert result.sent == result.received == 7 * CALLS  # INVITE 100 180 200 ACK BYE 200
-    wrong = {name: getattr(result, name) for name in count_names()} | {"sent": 0, "received": 0, "offered": 0, "done": 0}
+    wrong = {name: getattr(result, name) for name in set(count_names()) - {"sent", "received", "offered", "done"}}
     assert not any(wrong.values()), wrong
     assert result.status == {}
     assert 0 < result.setup_us.p50 <= result.setup_us.p99 <= result.setup_us.p999 <= result.setup_us.most
@@ -132,7 +132,8 @@ def test_a_route_set_is_followed_last_record_route_first():
     with Field(sources=1, callees=1) as field:
         between = Between(field.callee_ports[0], lambda *_: "pass")
         send = between.socket
-        routes = f"Record-Route: <sip:{between.address[0]}:{between.address[1]};lr>,<sip:far;lr>\r\nRecord-Route: <sip:x;lr>\r\n"
+        ours = f"<sip:{between.address[0]}:{between.address[1]};lr>"
+        routes = f"Record-Route: {ours},<sip:far;lr>\r\nRecord-Route: <sip:x;lr>\r\n"
 
         class Adding:
             def __getattr__(self, name):
