@@ -1,4 +1,4 @@
-"""The light generator's front: opens the sockets of callers and callees, puts a load on a proxy, tells what happened."""
+"""The light generator's front: opens sockets for callers and callees, puts a load on a proxy, tells what happened."""
 
 from __future__ import annotations
 

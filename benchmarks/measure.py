@@ -12,7 +12,7 @@ from benchmarks.edge import children_of
 
 @dataclass(frozen=True)
 class Cost:
-    """CPU in nanoseconds since the processes began, and the proportional share of memory in octets (0: not readable)."""
+    """CPU in nanoseconds since the processes began, and proportional memory in octets (0: not readable)."""
 
     cpu_ns: int
     pss: int

@@ -45,7 +45,8 @@ def test_memory_grows_with_what_is_touched():
 
 
 def test_a_family_is_a_process_and_all_below_it():
-    nested = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import sys; print(1, flush=True); sys.stdin.read()'])"
+    inner = "import sys; print(1, flush=True); sys.stdin.read()"
+    nested = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
     with subprocess.Popen([sys.executable, "-c", nested], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         child.stdout.readline()  # the grandchild runs
         found = family(child.pid)
