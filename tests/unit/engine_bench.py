@@ -12,14 +12,13 @@ import time
 from contextlib import suppress
 from types import SimpleNamespace
 
+from sipcore import endpoint, wire
 from sipcore.counters import Page
 from sipcore.dispatcher import ALGORITHMS, STATES, DispatcherTable
 from sipcore.location import LocationTable
 from sipcore.steering import branch_hash
-from workers.loop import Engine
-
-from sipcore import endpoint, wire
 from supervisor import config_schema, sockets
+from workers.loop import Engine
 
 KEY = b"0123456789abcdef"
 HOST = "127.0.0.1"

@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+
 from sipcore.transaction import ACTIONS, EVENTS, MACHINES, STATES, step
 
 # Written from the figures, not from the module: machine, state, event -> state, what the text at the arrow says.
