@@ -218,14 +218,18 @@ class TestAFailure:
             b"To: <sip:1000@edge.example>;tag=t1\r\nCall-ID: %s\r\nCSeq: 1 ACK\r\nContent-Length: 0\r\n\r\n"
             % (arrived.all("Via")[0], arrived.get("Call-ID")))
 
-    def test_again_is_acknowledged_again_and_not_passed(self, bench):
-        phone = bench.agent()
-        invite, arrived, final = self.refused(bench, phone)
-        bench.destinations[0].expect("ACK")
-        phone.send(same(invite, "ACK", final.get("To")))
-        bench.destinations[0].send(answer(arrived, 486))
-        bench.destinations[0].expect("ACK")
-        phone.quiet()
+    def test_again_is_acknowledged_again_and_not_passed(self):
+        bench = Bench(1)  # with the RFC's timers: nothing is repeated or forgotten meanwhile
+        try:
+            phone = bench.agent()
+            invite, arrived, final = self.refused(bench, phone)
+            bench.destinations[0].expect("ACK")
+            phone.send(same(invite, "ACK", final.get("To")))
+            bench.destinations[0].send(answer(arrived, 486))
+            bench.destinations[0].expect("ACK")
+            phone.quiet()
+        finally:
+            bench.close()
 
     def test_is_repeated_by_timer_g_until_its_ack(self, bench):
         phone = bench.agent()
@@ -292,6 +296,36 @@ class TestInsideADialog:
         bench.destinations[0].send(answer(again, 200))
         phone.expect(200)
         assert bench.count("calls") == 1
+
+    @pytest.mark.parametrize("status", [488, 491, 503])
+    def test_a_refused_re_invite_is_acknowledged_by_us_and_tried_nowhere_else(self, bench, status):
+        phone, fs = bench.agent(), bench.destinations[0]
+        _, arrived, ok = bench.place(phone)
+        again = in_dialog(phone, "INVITE", ok, arrived.get("Call-ID"))
+        phone.send(again)
+        phone.expect(100)
+        fs.send(answer(fs.expect("INVITE")[0], status))
+        fs.expect("ACK")
+        final, = phone.expect(status)
+        phone.send(same(again, "ACK", final.get("To")))
+        fs.quiet()
+
+    def test_a_re_invite_is_cancelled_as_it_was_sent(self, bench):
+        phone, fs = bench.agent(), bench.destinations[0]
+        _, arrived, ok = bench.place(phone)
+        again = in_dialog(phone, "INVITE", ok, arrived.get("Call-ID"))
+        phone.send(again)
+        phone.expect(100)
+        sent, = fs.expect("INVITE")
+        fs.send(answer(sent, 180))
+        phone.expect(180)
+        phone.send(same(again, "CANCEL"))
+        phone.expect(200)
+        cancel, = fs.expect("CANCEL")
+        assert cancel.all("Via") == [sent.all("Via")[0]]
+        assert cancel.all("Route") == []
+        fs.send(answer(sent, 487))
+        phone.expect(487)
 
     def test_the_calls_in_progress_go_up_and_down(self, bench):
         phone = bench.agent()

@@ -162,6 +162,18 @@ class TestTheAnswer:
         b.expect("ACK")
         gateway.quiet()
 
+    def test_one_that_begins_to_ring_after_the_2xx_is_cancelled_then(self, make):
+        gateway, (a, b) = fork(make(1), 1000, 1000)
+        at_a, at_b = a.expect("INVITE")[0], b.expect("INVITE")[0]
+        a.send(answer(at_a, 200))
+        gateway.expect(200)
+        b.quiet()
+        b.send(answer(at_b, 180))
+        b.expect("CANCEL")
+        b.send(answer(at_b, 487))
+        b.expect("ACK")
+        gateway.quiet()
+
     def test_every_2xx_passes(self, make):
         """16.7 step 5: the caller must be able to end the second dialog."""
         bench = make(1)
