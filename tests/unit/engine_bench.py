@@ -111,6 +111,11 @@ class Agent:
         octets = self.bench.wait(self, within_s)
         assert octets is None, octets
 
+    def forget(self):
+        """Drops what has come already."""
+        while self.bench.wait(self, 0) is not None:
+            continue
+
     def close(self):
         self.socket.close()
 

@@ -236,6 +236,7 @@ class TestAFailure:
         invite, _, final = self.refused(bench, phone)
         assert [phone.get().octets for _ in range(3)] == [final.octets] * 3
         phone.send(same(invite, "ACK", final.get("To")))
+        phone.forget()  # what was on its way
         phone.quiet(0.2)  # two of the longest intervals
         bench.destinations[0].expect("ACK")
         bench.destinations[0].quiet()  # the caller's ACK goes no further

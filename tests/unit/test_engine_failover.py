@@ -130,11 +130,11 @@ class TestSilence:
         assert bench.count("retransmissions_out") >= 3
 
     def test_a_provisional_response_ends_the_patience_and_the_repeating(self, make):
-        bench = make([{"first_response_ms": 100}, {}], timers=FAST)
+        bench = make([{"first_response_ms": 150}, {}], timers={**FAST, "t1_ms": 100})
         phone = call(bench)
         bench.destinations[0].send(answer(bench.destinations[0].expect("INVITE")[0], 180))
         phone.expect(180)
-        bench.destinations[1].quiet(0.2)
+        bench.destinations[1].quiet(0.35)
         assert bench.wait(bench.destinations[0], 0) is None
 
     def test_a_late_ringing_of_the_silent_one_is_cancelled_and_kept_from_the_caller(self, make):
@@ -270,13 +270,13 @@ class TestNoAnswerAtAll:
         phone.expect(487)
 
     def test_a_new_provisional_response_begins_timer_c_again(self, make):
-        bench = make(1, timers={**FAST, "timer_c_ms": 150})
+        bench = make(1, timers={**FAST, "timer_c_ms": 500})
         phone = call(bench)
         ringing, = bench.destinations[0].expect("INVITE")
         for _ in range(4):
             bench.destinations[0].send(answer(ringing, 180))
             phone.expect(180)
-            bench.destinations[0].quiet(0.08)
+            bench.destinations[0].quiet(0.2)
 
 
 def test_selection_by_call_id_is_the_same_in_every_worker(make):
