@@ -155,6 +155,7 @@ class Kamailio(Server):
         config = peer_configs.write_kamailio(self.directory, self.address, self.workers, self.destinations)
         return [
             str(self.binary()), "-f", str(config), "-DD", "-E", "-m", str(SHARED_MEMORY_MB), "-Y", str(self.directory),
+            "-b", str(RECEIVE_BUFFER),
         ]  # fmt: skip
 
 
@@ -178,7 +179,7 @@ class OpenSIPS(Server):
         config = peer_configs.write_opensips(
             self.directory, self.address, self.workers, self.destinations, modules=f"{modules}/", version=number
         )
-        return [str(self.binary()), "-f", str(config), "-F", "-m", str(SHARED_MEMORY_MB)]
+        return [str(self.binary()), "-f", str(config), "-F", "-m", str(SHARED_MEMORY_MB), "-b", str(RECEIVE_BUFFER)]
 
 
 class Relay(Peer):

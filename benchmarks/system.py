@@ -15,7 +15,7 @@ from benchmarks.generate import Field, Load, Result, drops
 from benchmarks.peers import PEERS, Peer
 
 WARM_RATE, WARM_S = 300.0, 0.5  # every worker has served, allocated and loaded what it needs
-FILL_RATE = 8000.0  # REGISTERs a second that fill the location table before a measurement
+FILL_RATE = 4000.0  # REGISTERs a second that fill the location table before a measurement
 FILL_DRAIN_S = 10.0
 
 
@@ -61,7 +61,7 @@ def run_point(name: str, point: Point) -> Row:
     with Field(point.sources, point.destinations, point.host) as load_field:
         try:
             with kind(load_field.destinations, point.workers, point.host) as peer:
-                if point.bindings:
+                if point.bindings and "register" in kind.scenarios:
                     fill = Load("register", FILL_RATE, point.bindings / FILL_RATE, FILL_DRAIN_S, aors=point.bindings)
                     filled = load_field.run(peer.address, fill)
                     if filled.failed:
