@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import http.client
 import json
 import os
@@ -18,7 +19,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 START_LIMIT_S = 20.0  # a loaded machine with two cores needs seconds to import everything
 STOP_LIMIT_S = 10.0  # the arbiter's own bound for a drain is half of it
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 READY = re.compile(r"viaduct ready\b.*")
+
+
+def end_with_parent() -> None:
+    """In the child: TERM once the demonstration or the test that started it is gone, however it went."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class EdgeError(Exception):
@@ -69,6 +76,7 @@ class EdgeProcess:
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
+                preexec_fn=end_with_parent,  # noqa: PLW1509  no thread runs here
             )
         self.wait_text(READY.pattern, START_LIMIT_S, begin=before)
 

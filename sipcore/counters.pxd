@@ -50,8 +50,8 @@ cdef struct Load:             # one destination as one worker sees it; every fie
     uint64_t started          # calls answered: in progress = sum of started - sum of ended, over all workers
     uint64_t ended
     uint64_t attempts         # requests sent that begin a transaction there
-    uint64_t responses        # transactions that got any answer but a failover code
-    uint64_t failures         # silence, refusal, failover codes
+    uint64_t responses        # transactions that got a final answer, whatever it was
+    uint64_t failures         # silence and refused transport: what says that it is not there
     uint64_t busy_until_ms    # a gauge: Retry-After honoured until (monotonic)
 
 cdef struct LoadPage:

@@ -10,7 +10,7 @@ FILE_MAX = 1 << 20  # octets of viaduct.toml: a thousand times the file with eve
 LISTEN_MAX = 16  # sockets per worker: Endpoint.listener is small, and 64 workers must stay far below 1,024 descriptors
 WORKERS_MAX = 64  # rows of the shared page; two characters of a branch name the worker
 LIST_MAX = 64  # elements of any other list: longer than every list of status codes that makes sense
-DOMAINS_MAX = 1024  # compared per REGISTER and per request, so bounded
+DOMAINS_MAX = 200  # compared per request, so bounded; with the listeners' names below workers/edge.pxd NAMES_MAX
 TEXT_MAX = 256  # octets of a text that ends up in a header or a log line
 PATH_MAX = 4096  # PATH_MAX of Linux
 SOCKET_PATH_MAX = 107  # sun_path of Linux without its final NUL
@@ -149,7 +149,7 @@ KEYS = (
     }),
     Key("dispatcher", "first_response_ms", "whole", 2000,
         "How long a destination may stay silent before the next one is tried.", 100, 60000, per_set=True),
-    Key("dispatcher", "max_attempts", "whole", 3, "Destinations tried for one request.", 1, 16),
+    Key("dispatcher", "max_attempts", "whole", 3, "Destinations tried for one request.", 1, 8),
     Key("dispatcher", "max_time_ms", "whole", 20000, "Time after which no further destination is tried.", 500, 180000),
     Key("dispatcher", "failover_codes", "failover-codes", [408, 500, 502, 503, 504],
         "Answers after which the next destination is tried; 486 487 488 and 6xx are the callee's word and never are.",

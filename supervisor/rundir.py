@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 STATUS = "arbiter.json"
+LAST_GOOD = "dispatcher.last"     # the list as it was last accepted, for a supervisor that finds the file bad
+STATES = "destinations.json"      # what operator and probes said of destinations, for the next supervisor of this edge
 SUN_PATH_MAX = 107        # octets of a Unix socket's path, <sys/un.h>
 
 
@@ -49,7 +51,8 @@ class RunDir:
 
     def remove(self) -> None:
         """Take our files away, and the directory if we made it and nothing of others is in it."""
-        for path in (self.path / STATUS, self.control_path, self.admin, self.path / "lock"):
+        ours = (STATUS, LAST_GOOD, STATES, "lock")
+        for path in (self.control_path, self.admin, *(self.path / name for name in ours)):
             path.unlink(missing_ok=True)
         os.close(self._lock)
         if self.ours and not any(self.path.iterdir()):

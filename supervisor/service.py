@@ -20,11 +20,10 @@ from supervisor.location import Registrations
 from supervisor.log import Log
 from supervisor.metrics import Metrics
 from supervisor.prober import Prober
+from supervisor.rundir import LAST_GOOD, STATES
 from supervisor.stores import StoreError, open_store
 
 TICK_S = 0.2                      # between two looks at the loads and two sweeps of the tables
-LAST_GOOD = "dispatcher.last"     # the list as it was last accepted, for a supervisor that finds the file bad
-STATES = "destinations.json"      # the operator's and the probes' states, for the next supervisor of this edge
 UNSPECIFIED = {4: "0.0.0.0", 6: "::"}
 logger = logging.getLogger("viaduct.supervisor")
 
@@ -110,6 +109,9 @@ class Supervisor:
         """Reads the list and takes it, whole or not at all (ListError, OSError); (Diff, warnings)."""
         path = Path(self.settings["dispatcher"]["list"])
         parsed = dispatcher_list.read(str(path), self.settings["dispatcher"])
+        if not parsed.entries and len(self.destinations):
+            text = f"no destination, while {len(self.destinations)} are in use; to take calls off them, drain them"
+            raise dispatcher_list.ListError([dispatcher_list.Problem(str(path), 0, text)])
         diff = await self._take_list(parsed)
         replace(self.run_dir / LAST_GOOD, path.read_bytes())
         for warning in parsed.warnings:

@@ -91,9 +91,13 @@ class Worker:
             self.log.write("error", values[0])
 
     def _configure(self, settings, key):
+        try:
+            self.engine.configure(settings, key, self.launch.listeners)
+        except ValueError as error:
+            self.log.write("error", f"settings refused, the running ones stay: {error}")
+            return
         self.log.level = settings["log"]["level"]
         self.registrar.configure(settings)
-        self.engine.configure(settings, key, self.launch.listeners)
         if not self.serving:  # it has the key now: dialogs can be relayed, all else waits until it is live
             self.serving = True
             self.engine.open()

@@ -12,6 +12,7 @@ from workers.sockets cimport (
 
 cdef enum:
     SEND_WAIT_MS = 5       # how long a full send buffer may hold the worker up before the datagram is lost, as the network loses them
+    SEND_TRIES = 4         # each takes one pending error of earlier datagrams off the socket
     CONTROL_ROOM = 512     # ancillary data of one error
 
 
@@ -156,9 +157,9 @@ cdef void outbox_flush(Outbox* outbox, const int* listener_fd, uint64_t* sent, u
 
 cdef void _send(Outbox* outbox, int fd, mmsghdr* message, const uint64_t* branch, uint32_t count,
                 uint64_t* sent, uint64_t* errors) noexcept nogil:
-    """Sends one socket's share. An error that belongs to an earlier datagram (ICMP) costs one more try, not this one its way."""
+    """Sends one socket's share. An error that belongs to an earlier datagram (ICMP) costs another try, not this one its way."""
     cdef uint32_t at = 0
-    cdef bint again = False
+    cdef int tries = 0
     cdef int got
     cdef pollfd waiting
     while at < count:
@@ -166,12 +167,12 @@ cdef void _send(Outbox* outbox, int fd, mmsghdr* message, const uint64_t* branch
         if got > 0:
             at += <uint32_t>got
             sent[0] += <uint64_t>got
-            again = False
+            tries = 0
             continue
         if errno == EINTR:
             continue
-        if not again:
-            again = True
+        tries += 1
+        if tries < (2 if errno == EAGAIN or errno == ENOBUFS else SEND_TRIES):
             if errno == EAGAIN or errno == ENOBUFS:
                 waiting.fd = fd
                 waiting.events = POLLOUT
@@ -182,7 +183,7 @@ cdef void _send(Outbox* outbox, int fd, mmsghdr* message, const uint64_t* branch
             outbox.failed[outbox.failed_count] = branch[at]
             outbox.failed_count += 1
         at += 1
-        again = False
+        tries = 0
 
 
 cdef bint inbox_send(int fd, uint32_t kind, const Endpoint* peer, const uint8_t* data, uint32_t length) noexcept nogil:

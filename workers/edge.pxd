@@ -14,11 +14,12 @@ from workers.transactions cimport Transactions
 
 cdef enum:
     LISTENERS_MAX = 16     # a host's addresses; the supervisor refuses more
-    NAMES_MAX = 64         # hosts that mean us, and domains that we serve
+    NAMES_MAX = 256        # hosts that mean us, and domains that we serve
     HOST_MAX = 128
     PREFIX_MAX = 160
     PARKED_MAX = 4096      # datagrams that wait for the first snapshot; a second's worth at the rate of a busy worker
     REGISTERS_MAX = 8192   # REGISTERs that wait for Python; beyond, 503
+    ENDED_MAX = 8192       # dialogs whose end was counted and may be told again by a second BYE: seconds of them at the highest rate
     CALL_LINES_MAX = 65536 # octets of call lines kept until the batch boundary
 
 cdef struct Listener:
@@ -97,5 +98,6 @@ cdef struct Edge:
     uint32_t parked
     uint32_t register_count
     Register registers[REGISTERS_MAX]
+    uint64_t ended[ENDED_MAX]      # keys of dialogs whose BYE was counted, by the key's low bits
     uint32_t call_lines_length
     uint8_t call_lines[CALL_LINES_MAX]

@@ -9,8 +9,9 @@ from workers.edge cimport Edge
 
 cdef enum:
     BRANCH_KEY_AT = 10       # offset in our branch of the 16 hex digits of its key: behind "z9hG4bKV" and the worker
-    BRANCH_LOOP_AT = 26
-    BRANCH_LENGTH = 34       # and 8 digits for loop detection (RFC 5393 4.2)
+    BRANCH_LISTENER_AT = 26  # one hex digit: the listener that the request came to, for an heir (LISTENERS_MAX is 16)
+    BRANCH_LOOP_AT = 27
+    BRANCH_LENGTH = 34       # 7 hex digits for loop detection (RFC 5393 4.2)
 
 cdef struct Forward:         # how a request leaves
     uint64_t key             # of its branch
@@ -27,7 +28,7 @@ cdef struct Forward:         # how a request leaves
 # request's sender put on.
 cdef uint64_t branch_key(const Edge* edge, const Message* message, const Via* top, uint32_t index) noexcept nogil
 # Changes when anything changes that decides where a request goes (RFC 5393 4.2): equal in a request that comes back means a loop.
-cdef uint32_t loop_key(const Edge* edge, const Message* request) noexcept nogil
+cdef uint32_t loop_key(const Edge* edge, const Message* request, const Endpoint* source) noexcept nogil
 # The request as it leaves, into out[SLOT]; the length, or a negative Reason.
 cdef int forward_write(Edge* edge, const Message* request, const Forward* forward, uint8_t* out) noexcept nogil
 # A free slot of the outbox; sends what is queued where it was full.

@@ -4,6 +4,7 @@ from libc.string cimport memcpy
 
 from sipcore.cookie cimport COOKIE_TEXT_MAX, Cookie, cookie_encode
 from sipcore.counters cimport COUNT_DATAGRAMS_OUT, COUNT_SEND_ERRORS
+from sipcore.dispatcher cimport DESTINATION_NONE, dispatcher_source
 from sipcore.edits cimport (
     edits_apply, edits_lower_max_forwards, edits_mark_source, edits_pop_routes, edits_push_via, edits_record_route,
     edits_request_uri, edits_reset,
@@ -31,10 +32,11 @@ cdef uint64_t branch_key(const Edge* edge, const Message* message, const Via* to
     return hasher_end(&hasher)
 
 
-cdef uint32_t loop_key(const Edge* edge, const Message* request) noexcept nogil:
+cdef uint32_t loop_key(const Edge* edge, const Message* request, const Endpoint* source) noexcept nogil:
     cdef Hasher hasher
     cdef const uint8_t* data = request.data
     cdef const Header* route = message_find(request, HDR_ROUTE)
+    cdef uint8_t inwards = dispatcher_source(edge.dispatcher, source, edge.settings.source_any_port) == DESTINATION_NONE
     hasher_start(&hasher, &edge.key)
     hasher_add_field(&hasher, data + request.request_uri.start, request.request_uri.length)
     hasher_add_field(&hasher, data + request.from_tag.start, request.from_tag.length)
@@ -43,7 +45,8 @@ cdef uint32_t loop_key(const Edge* edge, const Message* request) noexcept nogil:
     hasher_add(&hasher, <const uint8_t*>&request.cseq, 4)
     if route != NULL:
         hasher_add_field(&hasher, data + route.value, route.value_length)
-    return <uint32_t>hasher_end(&hasher)
+    hasher_add(&hasher, &inwards, 1)
+    return <uint32_t>hasher_end(&hasher) & 0x0FFFFFFF
 
 
 cdef int forward_write(Edge* edge, const Message* request, const Forward* forward, uint8_t* out) noexcept nogil:
@@ -54,7 +57,7 @@ cdef int forward_write(Edge* edge, const Message* request, const Forward* forwar
     edits_mark_source(&edge.edits, request, &forward.source)
     memcpy(via, listener.via, listener.via_length)
     hex_of(forward.key, via + listener.via_length)
-    hex_of(loop_key(edge, request), loop)
+    hex_of(<uint64_t>forward.source.listener << 28 | loop_key(edge, request, &forward.source), loop)
     memcpy(via + listener.via_length + 16, loop + 8, 8)
     edits_push_via(&edge.edits, request, via, listener.via_length + 24)
     edits_lower_max_forwards(&edge.edits, request)

@@ -35,7 +35,6 @@ cdef enum:
     TAG_INBOX = 1000         # what epoll gives back: a listener's index, or one of these
     TAG_PYTHON = 1001
     PIPE_BUF = 4096          # what POLLOUT promises (pipe(7))
-    HEIR_MS = 64 * 500 + 180000  # a transaction of the dead worker lives at most Timer C and 64*T1
 
 WAKE_PYTHON = 1              # flags that poll() returns: a descriptor added by watch() is ready
 WAKE_REGISTERS = 2           # REGISTERs wait
@@ -59,6 +58,7 @@ cdef class Engine:
     cdef LocationTable location_table
     cdef int epoll
     cdef int log_fd
+    cdef int64_t started_ms  # an heir forwards for as long as a transaction of the dead worker may live: Timer C and 64*T1
 
     def __cinit__(self):
         self.edge = <Edge*>calloc(1, sizeof(Edge))
@@ -101,7 +101,7 @@ cdef class Engine:
     cdef _become_heir(self):
         """A row that was used before belongs to a worker that died: its responses are ours to forward."""
         self.edge.heir = self.edge.counter[<int>COUNT_PID] != 0
-        self.edge.heir_until_ms = self.edge.now_ms + HEIR_MS
+        self.started_ms = self.edge.now_ms
         self.edge.counter[<int>COUNT_PID] = os.getpid()
         self.edge.counter[<int>COUNT_LIVE] = 0
         self.edge.counter[<int>COUNT_TRANSACTIONS] = 0
@@ -156,12 +156,16 @@ cdef class Engine:
         self._watch(fd, TAG_PYTHON)
 
     def configure(self, settings, bytes key, listeners):
-        """Takes the settings that change while running, and the deployment's 16-octet key."""
+        """Takes the settings that change while running, and the deployment's 16-octet key. ValueError where one cannot be kept; then
+        all is as it was."""
         cdef uint8_t* failover = self.edge.settings.failover
         edge, dispatcher, timers = settings["edge"], settings["dispatcher"], settings["timers"]
         text = dispatcher["refuse_text"].encode()
-        if len(key) != 16 or len(text) >= sizeof(self.edge.settings.refuse_text):
-            raise ValueError("the key must have 16 octets and dispatcher.refuse_text fewer than 128")
+        server = f"Server: {edge['user_agent']}\r\n".encode() if edge["user_agent"] else b""
+        names = our_names(edge["domains"], listeners)
+        if len(key) != 16 or len(text) >= sizeof(self.edge.settings.refuse_text) or len(server) > sizeof(self.edge.settings.server):
+            raise ValueError("the key must have 16 octets, dispatcher.refuse_text and edge.user_agent fewer than 128")
+        self._take_names(names)
         memcpy(&self.edge.key, <const uint8_t*>key, 16)
         self.edge.settings.lookup_first = edge["initial"] == "lookup-first"
         self.edge.settings.source_any_port = dispatcher["match_source"] == "address"
@@ -173,9 +177,6 @@ cdef class Engine:
         self.edge.settings.refuse_code = dispatcher["refuse_code"]
         memset(self.edge.settings.refuse_text, 0, sizeof(self.edge.settings.refuse_text))
         memcpy(self.edge.settings.refuse_text, <const uint8_t*>text, len(text))
-        server = f"Server: {edge['user_agent']}\r\n".encode() if edge["user_agent"] else b""
-        if len(server) > sizeof(self.edge.settings.server):
-            raise ValueError("edge.user_agent: more than 128 octets")
         self.edge.settings.server_length = len(server)
         memcpy(self.edge.settings.server, <const uint8_t*>server, len(server))
         memset(failover, 0, sizeof(self.edge.settings.failover))
@@ -185,26 +186,19 @@ cdef class Engine:
         self.edge.settings.t2_ms = timers["t2_ms"]
         self.edge.settings.t4_ms = timers["t4_ms"]
         self.edge.settings.timer_c_ms = timers["timer_c_ms"]
+        self.edge.heir_until_ms = self.started_ms + timers["timer_c_ms"] + 64 * timers["t1_ms"]
         self.edge.settings.log_calls = settings["log"]["calls"]
         self.edge.settings.log_json = settings["log"]["format"] == "json"
-        self._name_ourselves(edge["domains"], listeners)
 
-    cdef _name_ourselves(self, domains, listeners):
+    cdef _take_names(self, names):
         cdef uint32_t n = 0
-        names = [(domain, 0, True) for domain in domains]
-        for entry in listeners:
-            names.append((f"[{entry.ip}]" if ":" in entry.ip else entry.ip, entry.port, False))
-            if entry.advertise:
-                parts = advertised_name(entry.advertise)
-                names.append((parts[0], parts[1], False))
-        for host, port, domain in dict.fromkeys(names):
-            text = host.lower().encode()
-            if n == NAMES_MAX or len(text) > HOST_MAX:
-                raise ValueError(f"edge.domains: more than {NAMES_MAX} names of ours, or one over {HOST_MAX} octets: {host!r}")
-            self.edge.name[n].length = len(text)
-            memcpy(self.edge.name[n].host, <const uint8_t*>text, len(text))
-            self.edge.name[n].port = port
-            self.edge.name[n].domain = domain
+        cdef Name* name
+        for host, port, domain in names:
+            name = &self.edge.name[n]
+            name.length = len(host)
+            memcpy(name.host, <const uint8_t*>(<bytes>host), len(host))
+            name.port = port
+            name.domain = domain
             n += 1
         self.edge.name_count = n
 
@@ -366,6 +360,19 @@ cdef class Engine:
                 break
             at += <uint32_t>written
         self.edge.call_lines_length = 0
+
+
+def our_names(domains, listeners):
+    """(host in lower case, port or 0 for any, whether it is a domain) of all that means us. ValueError where they are too many."""
+    names = [(domain, 0, True) for domain in domains]
+    for entry in listeners:
+        names.append((f"[{entry.ip}]" if ":" in entry.ip else entry.ip, entry.port, False))
+        if entry.advertise:
+            names.append((*advertised_name(entry.advertise), False))
+    names = list(dict.fromkeys((host.lower().encode(), port, domain) for host, port, domain in names))
+    if len(names) > NAMES_MAX or any(len(host) > HOST_MAX for host, _, _ in names):
+        raise ValueError(f"edge.domains: more than {NAMES_MAX} names of ours, or one over {HOST_MAX} octets")
+    return names
 
 
 def advertised_name(advertise):

@@ -1,26 +1,27 @@
 """The default profile: where an initial request goes, and how a request inside a dialog finds its way by the cookie."""
 
-from libc.stdint cimport int32_t, uint16_t, uint32_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memchr, memcpy, memset
 
 from sipcore.address cimport Address, address_parse
 from sipcore.cookie cimport COOKIE_CALLEE_FLOW, COOKIE_CALLER_FLOW, COOKIE_COUNTED, Cookie, cookie_decode
 from sipcore.counters cimport COUNT_CALLS, COUNT_DROPPED, count
-from sipcore.dispatcher cimport DESTINATION_NONE, dispatcher_source
-from sipcore.endpoint cimport endpoint_set_host
+from sipcore.dispatcher cimport DESTINATION_NONE, dispatcher_by_id, dispatcher_source
+from sipcore.endpoint cimport endpoint_same_address, endpoint_set_host
+from sipcore.hashing cimport Hasher, hasher_add_field, hasher_end, hasher_start
 from sipcore.headers cimport (
     HDR_ROUTE, METHOD_ACK, METHOD_BYE, METHOD_INVITE, METHOD_MESSAGE, METHOD_OPTIONS, METHOD_PUBLISH,
 )
 from sipcore.location cimport AOR_MAX, Binding, Record, binding_contact, location_find
 from sipcore.message cimport Header, Message, message_find, message_next, message_request_uri
-from sipcore.slices cimport Slice, bytes_ieq
+from sipcore.slices cimport Slice, bytes_eq, bytes_ieq
 from sipcore.uri cimport SCHEME_TEL, uri_aor, uri_param
 from workers.datagram cimport NO_BRANCH, outbox_put
-from workers.edge cimport Name
+from workers.edge cimport ENDED_MAX, Name
 from workers.forward cimport Forward, branch_key, edge_room, forward_write
 from workers.proxy cimport Target, proxy_branch, proxy_next, proxy_refuse, proxy_settle
 from workers.transactions cimport (
-    NONE, TRIED_MAX, TX_CALL, TX_COUNTED, TX_DISPATCH, TX_FROM_DESTINATION, TX_IN_DIALOG, TX_RECORD_ROUTE, TX_TO_CLIENT,
+    NONE, TRIED_MAX, TX_CALL, TX_DISPATCH, TX_FROM_DESTINATION, TX_IN_DIALOG, TX_RECORD_ROUTE, TX_TO_CLIENT,
     Buffer, Transaction, buffer_new,
 )
 from workers.upstream cimport answer_stateless, upstream_begin, upstream_reply
@@ -36,6 +37,7 @@ cdef struct Routes:             # what stands on top of the request
     bint verified               # by `cookie`
     bint from_caller            # the sender is the dialog's caller
     Cookie cookie
+    Slice text                  # of the cookie
     bint more                   # a Route that is not ours follows
     Address next                # it
 
@@ -90,6 +92,9 @@ cdef void _read_routes(const Edge* edge, Routes* routes) noexcept nogil:
             if routes.count == OUR_ROUTES_MAX or _name_of(edge, message.data, &address.uri) == NULL:
                 routes.more = True
                 return
+            if routes.verified and not _same_cookie(edge, routes, &address.uri):  # an earlier pass of the call through us
+                routes.more = True
+                return
             routes.count += 1
             if not routes.verified:
                 _verify(edge, routes, &address.uri)
@@ -112,30 +117,74 @@ cdef void _verify(const Edge* edge, Routes* routes, const Uri* uri) noexcept nog
                          data + (message.from_tag.start if routes.from_caller else message.to_tag.start),
                          message.from_tag.length if routes.from_caller else message.to_tag.length) == 0:
             routes.verified = True
+            routes.text = text
             return
+
+
+cdef bint _same_cookie(const Edge* edge, const Routes* routes, const Uri* uri) noexcept nogil:
+    cdef bint found
+    cdef const uint8_t* data = edge.message.data
+    cdef Slice text = uri_param(data, uri.params, b"v", 1, &found)
+    return bytes_eq(data + text.start, text.length, data + routes.text.start, routes.text.length)
 
 
 # --- inside a dialog --------------------------------------------------------------------------------------------------------
 
 cdef bint _follow_uri(const Edge* edge, const Uri* uri, Endpoint* to) noexcept nogil:
-    """Sends `to` where a numeric URI says, maddr ignored; False: it holds a name, `to` stays."""
-    if not endpoint_set_host(to, edge.message.data + uri.host.start, uri.host.length):
+    """Sends `to` where a numeric URI says, maddr ignored; False: it holds a name, or no single host's address, and `to` stays."""
+    cdef Endpoint found = to[0]
+    if not endpoint_set_host(&found, edge.message.data + uri.host.start, uri.host.length) or not _unicast(&found):
         return False
-    to.port = <uint16_t>(uri.port if uri.port else SIP_PORT)
+    found.port = <uint16_t>(uri.port if uri.port else SIP_PORT)
+    to[0] = found
     return True
 
 
-cdef Endpoint _dialog_target(const Edge* edge, const Routes* routes) noexcept nogil:
+cdef bint _unicast(const Endpoint* endpoint) noexcept nogil:
+    """Not "this network", multicast, reserved or broadcast (RFC 6890)."""
+    if endpoint.family == 4:
+        return 0 < endpoint.ip[0] < 224
+    return endpoint.ip[0] != 0xFF
+
+
+cdef void _follow_inside(const Edge* edge, const Routes* routes, const Endpoint* source, const Uri* uri, Endpoint* to) noexcept nogil:
+    """The sender of a request inside a dialog names its next hop itself. Only a destination may name any; others reach the address that
+    the cookie knows, and the destinations of the list: a dialog is no way into the network behind us."""
+    cdef Endpoint named = to[0]
+    if not _follow_uri(edge, uri, &named):
+        return
+    if (endpoint_same_address(&named, to) or dispatcher_source(edge.dispatcher, &named, True) != DESTINATION_NONE
+            or dispatcher_source(edge.dispatcher, source, edge.settings.source_any_port) != DESTINATION_NONE):
+        to[0] = named
+
+
+cdef Endpoint _dialog_target(const Edge* edge, const Routes* routes, const Endpoint* source) noexcept nogil:
     """The flow of a client; for any other side the next Route, or the request URI, or where it was seen last."""
     cdef Endpoint to = routes.cookie.callee if routes.from_caller else routes.cookie.caller
     cdef Uri uri
     if routes.cookie.flags & (COOKIE_CALLEE_FLOW if routes.from_caller else COOKIE_CALLER_FLOW):
         return to
     if routes.more:
-        _follow_uri(edge, &routes.next.uri, &to)
+        _follow_inside(edge, routes, source, &routes.next.uri, &to)
     elif message_request_uri(&edge.message, &uri) == 0:
-        _follow_uri(edge, &uri, &to)
+        _follow_inside(edge, routes, source, &uri, &to)
     return to
+
+
+cdef void _count_end(Edge* edge, const Routes* routes) noexcept nogil:
+    """A BYE ends a counted call, whatever is answered to it, and whoever sends another one."""
+    cdef const Message* message = &edge.message
+    cdef Slice tag = message.from_tag if routes.from_caller else message.to_tag
+    cdef Hasher hasher
+    cdef uint64_t key
+    cdef int32_t index = dispatcher_by_id(edge.dispatcher, routes.cookie.destination)
+    hasher_start(&hasher, &edge.key)
+    hasher_add_field(&hasher, message.data + message.call_id.start, message.call_id.length)
+    hasher_add_field(&hasher, message.data + tag.start, tag.length)
+    key = hasher_end(&hasher)
+    if index != DESTINATION_NONE and edge.ended[key % ENDED_MAX] != key:
+        edge.ended[key % ENDED_MAX] = key
+        edge.load[edge.dispatcher.destination[index].slot].ended += 1
 
 
 cdef void profile_in_dialog(Edge* edge, const Endpoint* source, uint64_t key) noexcept nogil:
@@ -151,7 +200,7 @@ cdef void profile_in_dialog(Edge* edge, const Endpoint* source, uint64_t key) no
         else:
             answer_stateless(edge, source, 481, "Call/Transaction Does Not Exist", NULL, 0)
         return
-    to = _dialog_target(edge, &routes)
+    to = _dialog_target(edge, &routes, source)
     if to.listener >= edge.listener_count:
         to.listener = source.listener
     if message.method == METHOD_ACK:
@@ -164,8 +213,7 @@ cdef void profile_in_dialog(Edge* edge, const Endpoint* source, uint64_t key) no
     transaction = &edge.transactions.transaction[number]
     transaction.pop_routes = <uint8_t>routes.count
     if message.method == METHOD_BYE and routes.cookie.flags & COOKIE_COUNTED:
-        transaction.flags |= TX_COUNTED
-        transaction.destination = routes.cookie.destination
+        _count_end(edge, &routes)
     if message.method == METHOD_INVITE:
         upstream_reply(edge, number, message, 100, "Trying", NULL, 0)
     if not proxy_branch(edge, number, message, &to, 0, 0):
@@ -274,6 +322,12 @@ cdef int _user_length(const uint8_t* aor, int length) noexcept nogil:
     return length
 
 
+cdef uint16_t _request_uri_length(const uint8_t* contact, uint16_t length) noexcept nogil:
+    """A contact as a request URI: without its headers, which may not stand there (RFC 3261 19.1.1)."""
+    cdef const uint8_t* headers = <const uint8_t*>memchr(contact, 63, length)  # "?"
+    return length if headers == NULL else <uint16_t>(headers - contact)
+
+
 cdef bint _gather(Edge* edge, Transaction* transaction, const Binding* binding) noexcept nogil:
     """Packs the live bindings' flows and contacts as Targets, in the table's order (highest q first); False: there is none."""
     cdef const Binding* first = binding
@@ -297,9 +351,9 @@ cdef bint _gather(Edge* edge, Transaction* transaction, const Binding* binding) 
             target = <Target*>(buffer.data + buffer.length)
             target.to = binding.flow
             target.q = binding.q
-            target.uri_length = binding.contact_length
-            memcpy(buffer.data + buffer.length + sizeof(Target), binding_contact(binding), binding.contact_length)
-            buffer.length += <uint32_t>sizeof(Target) + ((binding.contact_length + 3u) & ~3u)
+            target.uri_length = _request_uri_length(binding_contact(binding), binding.contact_length)
+            memcpy(buffer.data + buffer.length + sizeof(Target), binding_contact(binding), target.uri_length)
+            buffer.length += <uint32_t>sizeof(Target) + ((target.uri_length + 3u) & ~3u)
             found -= 1
         binding = binding.next
     transaction.targets = buffer

@@ -13,12 +13,12 @@ from sipcore.dispatcher cimport (
 )
 from sipcore.edits cimport edits_apply, edits_pop_via, edits_reset
 from sipcore.hashing cimport siphash
-from sipcore.headers cimport HDR_RETRY_AFTER, METHOD_BYE, METHOD_CANCEL, METHOD_INVITE
+from sipcore.headers cimport HDR_RETRY_AFTER, METHOD_CANCEL, METHOD_INVITE
 from sipcore.message cimport Header, message_find, message_parse, message_request_uri
 from sipcore.slices cimport Slice, slice_number
 from sipcore.transaction cimport (
     ACTION_ACK, ACTION_FAIL, ACTION_PASS, ACTION_REPLAY, ACTION_RETRANSMIT_OFF, ACTION_TIMEOUT_OFF, ACTION_WAIT, EVENT_1XX,
-    EVENT_RETRANSMIT, EVENT_TIMEOUT, EVENT_TRANSPORT, MACHINE_CLIENT, MACHINE_INVITE_CLIENT, STATE_ACCEPTED, STATE_PROCEEDING,
+    EVENT_RETRANSMIT, EVENT_TIMEOUT, EVENT_TRANSPORT, EVENT_WAITED, MACHINE_CLIENT, MACHINE_INVITE_CLIENT, STATE_ACCEPTED, STATE_PROCEEDING,
     STATE_TERMINATED, STATE_TRYING, Step, event_of_status, transaction_step,
 )
 from sipcore.uri cimport Uri
@@ -26,16 +26,17 @@ from workers.calllog cimport call_line
 from workers.datagram cimport NO_BRANCH, SLOT, outbox_put
 from workers.forward cimport Forward, branch_key, edge_room, forward_write
 from workers.transactions cimport (
-    BRANCH_CANCEL_DONE, BRANCH_CANCEL_WANTED, BRANCH_CANCELLED, BRANCH_COUNTED, BRANCH_ENDED, BRANCH_PASSED_OVER, NONE, TRIED_MAX, TX_CALL,
-    TX_CANCELLED, TX_COUNTED, TX_DISPATCH, TX_FINAL, TX_FROM_DESTINATION, TX_IN_DIALOG, TX_RECORD_ROUTE, TX_TO_CLIENT,
+    BRANCH_CANCEL_WANTED, BRANCH_CANCELLED, BRANCH_COUNTED, BRANCH_ENDED, BRANCH_PASSED_OVER, NONE, TRIED_MAX, TX_CALL,
+    TX_CANCELLED, TX_DISPATCH, TX_FINAL, TX_FROM_DESTINATION, TX_IN_DIALOG, TX_RECORD_ROUTE, TX_TO_CLIENT,
     Branch, Transaction, branch_arm, branch_new, buffer_copy, buffer_free,
 )
-from workers.upstream cimport upstream_reply, upstream_request, upstream_send
+from workers.upstream cimport upstream_drop, upstream_reply, upstream_request, upstream_send
 
 cdef enum:
     STATUS_SILENT = 408      # a branch that never answered counts as this (RFC 3261 16.8, 16.9)
     STATUS_UNREACHABLE = 503
     RETRY_AFTER_MOST_S = 1 << 30
+    PATIENCE_MS = 5000       # the least for requests other than INVITE: a 100 may come after 3.5 s
 
 
 # --- branches ---------------------------------------------------------------------------------------------------------------
@@ -109,12 +110,15 @@ cdef bint proxy_branch(Edge* edge, uint32_t number, const Message* request, cons
 
 
 cdef int64_t _patience_ms(const Edge* edge, const Transaction* transaction, uint32_t destination) noexcept nogil:
-    """How long silence is borne: the destination's own time where another can be tried, else 64*T1."""
+    """How long silence is borne: the destination's own time where another can be tried, else 64*T1. Other requests than INVITE are not
+    answered with 100 in time (RFC 4320 4.1), so their silence says little."""
     cdef int32_t index
+    cdef int64_t patience_ms
     if transaction.flags & TX_DISPATCH:
         index = dispatcher_by_id(edge.dispatcher, destination)
         if index != DESTINATION_NONE:
-            return edge.dispatcher.destination[index].first_response_ms
+            patience_ms = edge.dispatcher.destination[index].first_response_ms
+            return patience_ms if transaction.method == METHOD_INVITE else max(patience_ms, <int64_t>PATIENCE_MS)
     return 64 * edge.settings.t1_ms
 
 
@@ -291,6 +295,8 @@ cdef void _pass(Edge* edge, uint32_t number, const Message* response) noexcept n
     length = edits_apply(&edge.edits, response, edge_room(edge), SLOT)
     if length > 0:
         upstream_send(edge, number, <uint32_t>length, response.status)
+    else:
+        upstream_drop(edge, number, response.status)
 
 
 cdef void proxy_response(Edge* edge, uint32_t at) noexcept nogil:
@@ -298,9 +304,9 @@ cdef void proxy_response(Edge* edge, uint32_t at) noexcept nogil:
     cdef const Message* response = &edge.message
     cdef Step step
     if response.method == METHOD_CANCEL:
-        branch.flags |= BRANCH_CANCEL_DONE
-        branch.retransmit_ms = 0
-        branch_arm(&edge.transactions, at)
+        if branch.flags & BRANCH_CANCELLED:
+            branch.retransmit_ms = 0
+            branch_arm(&edge.transactions, at)
         return
     step = transaction_step(branch.machine, branch.state, event_of_status(response.status))
     branch.state = step.state
@@ -311,8 +317,9 @@ cdef void proxy_response(Edge* edge, uint32_t at) noexcept nogil:
     branch.status = response.status
     if step.actions & ACTION_RETRANSMIT_OFF:
         branch.retransmit_ms = 0
-    if step.actions & ACTION_WAIT:  # late arrivals meet it until its transaction ends
-        branch.retransmit_ms = branch.expire_ms = 0
+    if step.actions & ACTION_WAIT:  # late arrivals meet it until its transaction ends, a repeated failure until Timer D
+        branch.retransmit_ms = 0
+        branch.expire_ms = edge.now_ms + 64 * edge.settings.t1_ms if step.actions & ACTION_ACK else 0
     if response.status < 200:
         _provisional(edge, at, step.actions)
     elif response.status < 300:
@@ -357,8 +364,6 @@ cdef void _success(Edge* edge, uint32_t at) noexcept nogil:
     load = _load_of(edge, branch.destination if branch.destination else transaction.destination)
     if load != NULL and transaction.method == METHOD_INVITE and not transaction.flags & TX_IN_DIALOG:
         load.started += 1
-    elif load != NULL and transaction.method == METHOD_BYE and transaction.flags & TX_COUNTED:
-        load.ended += 1
     if transaction.flags & TX_CALL:
         count(edge.counter, COUNT_CALLS_ANSWERED)
         call_line(edge, transaction, branch)
@@ -375,10 +380,10 @@ cdef void _failure(Edge* edge, uint32_t at) noexcept nogil:
     branch_arm(&edge.transactions, at)
     if branch.flags & BRANCH_PASSED_OVER:  # its verdict was in when the next one was tried
         return
-    _outcome(edge, branch, transaction.flags & TX_DISPATCH and _fails_over(edge, status))
+    _outcome(edge, branch, False)  # a failure, but an answer: what it says may be the far end's
     if status == 503:
         _honour_retry_after(edge, branch)
-    if _better(status, transaction.best_status):
+    if _better(edge, transaction, status):
         transaction.best_status = <uint16_t>status
         transaction.best = buffer_copy(&edge.transactions, transaction.best, edge.message.data, edge.message.size)
     if status >= 600:  # 16.7 step 5: all others are cancelled, nothing new is tried
@@ -386,12 +391,16 @@ cdef void _failure(Edge* edge, uint32_t at) noexcept nogil:
     proxy_settle(edge, number)
 
 
-cdef bint _better(int status, int best) noexcept nogil:
-    """16.7 step 6: 6xx first, then the lowest class; inside 4xx those that let the caller try again."""
+cdef bint _better(const Edge* edge, const Transaction* transaction, int status) noexcept nogil:
+    """16.7 step 6: 6xx first, then the lowest class; inside 4xx those that let the caller try again. Of a set's destinations, what one
+    said of the call stands above what made us pass another over."""
+    cdef int best = transaction.best_status
     if best == 0:
         return True
     if best >= 600 or status >= 600:
         return status >= 600 and best < 600
+    if transaction.flags & TX_DISPATCH and _fails_over(edge, status) != _fails_over(edge, best):
+        return _fails_over(edge, best)
     if status // 100 != best // 100:
         return status < best
     return _helpful(status) and not _helpful(best)
@@ -511,7 +520,7 @@ cdef void _branch_failed(Edge* edge, uint32_t at, int status) noexcept nogil:
     cdef Branch* branch = &edge.transactions.branch[at]
     cdef Transaction* transaction = &edge.transactions.transaction[branch.transaction]
     _outcome(edge, branch, True)
-    if _better(status, transaction.best_status):
+    if _better(edge, transaction, status):
         transaction.best_status = <uint16_t>status
         buffer_free(&edge.transactions, transaction.best)
         transaction.best = NULL
@@ -566,6 +575,9 @@ cdef void _expired(Edge* edge, uint32_t at) noexcept nogil:
     cdef Transaction* transaction = &edge.transactions.transaction[branch.transaction]
     cdef int64_t last_ms = branch.sent_ms + 64 * edge.settings.t1_ms
     branch.expire_ms = 0
+    if branch.flags & BRANCH_ENDED:  # Timer D
+        branch.state = transaction_step(branch.machine, branch.state, EVENT_WAITED).state
+        return
     if branch.machine == MACHINE_INVITE_CLIENT and branch.state == STATE_PROCEEDING and not branch.flags & BRANCH_CANCELLED:
         _send_cancel(edge, at)  # 16.8
         return

@@ -110,7 +110,7 @@ class Registrar:
             raise Rejected(400, b"Contact Too Long")
         expires_s = self._expires(contact["expires"], header_s)
         q = contact["q"] if contact["q"] >= 0 else Q_DEFAULT
-        instance = (address.param(value, b"+sip.instance") or b"").strip(b'"')
+        instance = unquoted(address.param(value, b"+sip.instance") or b"")
         return [text, expires_s, q, instance, 0]
 
     def _header_expires(self, request):
@@ -142,3 +142,8 @@ class Registrar:
                 line += b';+sip.instance="%s"' % binding["instance"]
             lines.append(line + b"\r\n")
         self.engine.answer(reference, 200, b"OK", b"".join(lines))
+
+
+def unquoted(text):
+    """A quoted string without its quotes, its escapes left as they stand."""
+    return text[1:-1] if len(text) > 1 and text.startswith(b'"') and text.endswith(b'"') else text

@@ -23,7 +23,7 @@ from sipcore.uri cimport Uri
 from sipcore.via cimport Via, via_parse
 from workers.datagram cimport INBOX_DATAGRAM, INBOX_UNREACHABLE, NO_BRANCH, SLOT, inbox_send, outbox_put
 from workers.edge cimport PARKED_MAX, REGISTERS_MAX, Parked
-from workers.forward cimport BRANCH_KEY_AT, BRANCH_LENGTH, BRANCH_LOOP_AT, branch_key, edge_room, loop_key
+from workers.forward cimport BRANCH_KEY_AT, BRANCH_LENGTH, BRANCH_LISTENER_AT, BRANCH_LOOP_AT, branch_key, edge_room, loop_key
 from workers.profile cimport profile_in_dialog, profile_initial, profile_is_us
 from workers.proxy cimport proxy_branch_timer, proxy_cancel, proxy_response, proxy_unreachable
 from workers.transactions cimport NONE, TRIED_MAX, TX_OURS, Transaction, branch_find, transaction_find
@@ -32,6 +32,7 @@ from workers.upstream cimport answer_stateless, upstream_ack, upstream_again, up
 cdef enum:
     SIP_PORT = 5060
     UNSUPPORTED_MAX = 512
+    REQUEST_MAX = 63488    # what we add (Via, Record-Route, a contact) must still fit into a datagram of 65,507
 
 cdef const char* OPTIONS_HEADERS = (
     b"Accept: */*\r\nAllow: INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, SUBSCRIBE, NOTIFY, REFER, MESSAGE\r\n")
@@ -42,7 +43,8 @@ cdef void router_datagram(Edge* edge, const uint8_t* data, uint32_t length, cons
     cdef Message* message = &edge.message
     cdef int reason = message_parse(message, data, length)
     cdef uint32_t owner
-    count(edge.counter, COUNT_DATAGRAMS_IN)
+    if not ours:
+        count(edge.counter, COUNT_DATAGRAMS_IN)
     if reason == REASON_KEEPALIVE:
         count(edge.counter, COUNT_KEEPALIVES)
         return
@@ -132,6 +134,7 @@ cdef void _orphan(Edge* edge, const Endpoint* source, uint64_t key) noexcept nog
     if not endpoint_set_host(&target, message.data + below.received.start, below.received.length):
         count(edge.counter, COUNT_DROPPED)
         return
+    target.listener = _caller_listener(edge, message)
     target.port = <uint16_t>(below.port if below.port else SIP_PORT)
     if below.rport.length:
         target.port = <uint16_t>slice_number(message.data, below.rport, 65535)
@@ -141,6 +144,17 @@ cdef void _orphan(Edge* edge, const Endpoint* source, uint64_t key) noexcept nog
     if length > 0:
         outbox_put(&edge.outbox, &target, <uint32_t>length, NO_BRANCH)
         count(edge.counter, COUNT_HEIR_RESPONSES)
+
+
+cdef uint16_t _caller_listener(const Edge* edge, const Message* message) noexcept nogil:
+    """The listener that our branch names as the one its request came to."""
+    cdef uint8_t digits[16]
+    cdef uint64_t listener
+    memcpy(digits, b"000000000000000", 15)
+    digits[15] = message.data[message.via.branch.start + BRANCH_LISTENER_AT]
+    if not hex_value(digits, &listener) or listener >= edge.listener_count:
+        return 0
+    return <uint16_t>listener
 
 
 cdef bint _second_via(const Message* message, Via* below) noexcept nogil:
@@ -205,11 +219,13 @@ cdef void _new_request(Edge* edge, const Endpoint* source, uint64_t key) noexcep
         _refuse(edge, source, reason)
     elif options and message.to_tag.length == 0 and profile_is_us(edge, message.data, &uri):
         _options(edge, source)  # even with Max-Forwards 0: it has arrived
+    elif message.size > REQUEST_MAX:
+        answer_stateless(edge, source, 513, "Message Too Large", NULL, 0)
     elif message.max_forwards == 0:
         answer_stateless(edge, source, 483, "Too Many Hops", NULL, 0)
     elif message_find(message, HDR_PROXY_REQUIRE) != NULL:
         _unsupported(edge, source)
-    elif _looped(edge):
+    elif _looped(edge, source):
         answer_stateless(edge, source, 482, "Loop Detected", NULL, 0)
     elif message.to_tag.length and message.method != METHOD_REGISTER:
         profile_in_dialog(edge, source, key)
@@ -247,7 +263,7 @@ cdef void _unsupported(Edge* edge, const Endpoint* source) noexcept nogil:
     answer_stateless(edge, source, 420, "Bad Extension", text, length)
 
 
-cdef bint _looped(const Edge* edge) noexcept nogil:
+cdef bint _looped(const Edge* edge, const Endpoint* source) noexcept nogil:
     """A Via of ours whose second part is what we would write now: nothing that decides the route has changed (RFC 5393 4.2)."""
     cdef const Message* message = &edge.message
     cdef const Header* header = message_find(message, HDR_VIA)
@@ -256,13 +272,18 @@ cdef bint _looped(const Edge* edge) noexcept nogil:
     cdef uint64_t before
     cdef uint8_t digits[16]
     cdef uint32_t at
+    cdef uint32_t now = 0
+    cdef bint known = False
     while header != NULL:
         at = header.value
         while at < header.value + header.value_length and via_parse(&via, message.data, at, header.value + header.value_length) == 0:
             if _branch_of(message.data + via.branch.start, via.branch.length, &key) >= 0:
-                memcpy(digits, b"00000000", 8)
-                memcpy(digits + 8, message.data + via.branch.start + BRANCH_LOOP_AT, 8)
-                if hex_value(digits, &before) and <uint32_t>before == loop_key(edge, message):
+                if not known:  # once, however many of ours a sender puts there
+                    now = loop_key(edge, message, source)
+                    known = True
+                memcpy(digits, b"000000000", 9)
+                memcpy(digits + 9, message.data + via.branch.start + BRANCH_LOOP_AT, 7)
+                if hex_value(digits, &before) and <uint32_t>before == now:
                     return True
             at = via.end + 1
         header = message_next(message, header)

@@ -20,15 +20,13 @@ cdef enum TransactionFlag:
     TX_FINAL = 64             # a final response went upstream
     TX_CALL = 128             # an initial INVITE: one line in the log
     TX_OURS = 256             # answered by us alone (REGISTER)
-    TX_COUNTED = 512          # a dialog that counts against a destination (its BYE)
 
 cdef enum BranchFlag:
     BRANCH_CANCEL_WANTED = 1  # as soon as a provisional response is there (RFC 3261 9.1)
     BRANCH_CANCELLED = 2
     BRANCH_PASSED_OVER = 4    # silent for too long: the next destination was tried
     BRANCH_ENDED = 8          # its verdict is in
-    BRANCH_CANCEL_DONE = 16   # the CANCEL was answered
-    BRANCH_COUNTED = 32       # its outcome is in the destination's load
+    BRANCH_COUNTED = 16       # its outcome is in the destination's load
 
 cdef struct Buffer:
     Buffer* next

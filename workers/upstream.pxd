@@ -19,6 +19,8 @@ cdef void upstream_reply(Edge* edge, uint32_t number, const Message* request, in
                          const uint8_t* extra, uint32_t extra_length) noexcept nogil
 # Sends the response of `length` octets that stands in edge_room: the machine moves, and what may be asked for again is kept.
 cdef void upstream_send(Edge* edge, uint32_t number, uint32_t length, int status) noexcept nogil
+# The response with this status cannot be built (no room): a final one ends the transaction all the same.
+cdef void upstream_drop(Edge* edge, uint32_t number, int status) noexcept nogil
 # The request came again.
 cdef void upstream_again(Edge* edge, uint32_t number) noexcept nogil
 # An ACK with the key of this INVITE; True: it ended here, False: it goes on to the callee.

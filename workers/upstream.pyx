@@ -12,13 +12,13 @@ from sipcore.headers cimport METHOD_INVITE
 from sipcore.message cimport message_parse
 from sipcore.transaction cimport (
     ACTION_PASS, ACTION_REPLAY, ACTION_RETRANSMIT_ON, ACTION_TIMEOUT_ON, ACTION_WAIT, EVENT_ACK, EVENT_REQUEST,
-    EVENT_RETRANSMIT, MACHINE_INVITE_SERVER, MACHINE_SERVER, STATE_ACCEPTED, STATE_PROCEEDING, STATE_TRYING,
+    EVENT_RETRANSMIT, MACHINE_INVITE_SERVER, MACHINE_SERVER, STATE_ACCEPTED, STATE_COMPLETED, STATE_PROCEEDING, STATE_TRYING,
     Step, event_of_status, transaction_step,
 )
 from workers.datagram cimport NO_BRANCH, SLOT, outbox_put
 from workers.forward cimport edge_room
 from workers.transactions cimport (
-    NONE, TX_FINAL, Transaction, buffer_copy, buffer_free, transaction_arm, transaction_free, transaction_new,
+    NONE, TX_FINAL, Branch, Transaction, buffer_copy, buffer_free, transaction_arm, transaction_free, transaction_new,
 )
 
 cdef enum:
@@ -108,10 +108,21 @@ cdef void upstream_reply(Edge* edge, uint32_t number, const Message* request, in
     length = build_response(request, &transaction.source, status, phrase, tag, TAG_LENGTH if status > 100 else 0,
                             extra, extra_length, edge_room(edge), SLOT)
     if length < 0:
-        count(edge.counter, COUNT_DROPPED)
+        upstream_drop(edge, number, status)
         return
     count(edge.counter, COUNT_LOCAL_REPLIES)
     upstream_send(edge, number, <uint32_t>length, status)
+
+
+cdef void upstream_drop(Edge* edge, uint32_t number, int status) noexcept nogil:
+    cdef Transaction* transaction = &edge.transactions.transaction[number]
+    count(edge.counter, COUNT_DROPPED)
+    if status < 200:
+        return
+    transaction.state = STATE_COMPLETED
+    transaction.flags |= TX_FINAL
+    transaction.expire_ms = edge.now_ms + 64 * edge.settings.t1_ms
+    transaction_arm(&edge.transactions, number)
 
 
 cdef void upstream_send(Edge* edge, uint32_t number, uint32_t length, int status) noexcept nogil:
@@ -119,6 +130,9 @@ cdef void upstream_send(Edge* edge, uint32_t number, uint32_t length, int status
     cdef Step step = transaction_step(transaction.machine, transaction.state, event_of_status(status))
     cdef int64_t t1_ms = edge.settings.t1_ms
     if not step.actions & ACTION_PASS and not 200 <= status < 300:  # a late 2xx always passes (RFC 3261 16.7 step 5)
+        return
+    if not step.actions & ACTION_PASS:  # behind a failure that was sent: Timer G goes on with that
+        outbox_put(&edge.outbox, &transaction.peer, length, NO_BRANCH)
         return
     transaction.state = step.state
     transaction.status = <uint16_t>status
@@ -186,9 +200,14 @@ cdef void upstream_timer(Edge* edge, uint32_t number) noexcept nogil:
     """Timer G retransmits; whatever else fires here ends the transaction."""
     cdef Transaction* transaction = &edge.transactions.transaction[number]
     cdef Step step
+    cdef int64_t open_ms
     if transaction.expire_ms and transaction.expire_ms <= edge.now_ms:
-        transaction_free(&edge.transactions, number)
-        return
+        open_ms = _open_until_ms(edge, transaction)
+        if open_ms == 0:
+            transaction_free(&edge.transactions, number)
+            return
+        transaction.retransmit_ms = 0
+        transaction.expire_ms = open_ms
     if transaction.retransmit_ms and transaction.retransmit_ms <= edge.now_ms:
         step = transaction_step(transaction.machine, transaction.state, EVENT_RETRANSMIT)
         if step.actions & ACTION_REPLAY:
@@ -198,6 +217,20 @@ cdef void upstream_timer(Edge* edge, uint32_t number) noexcept nogil:
             transaction.interval_ms = <uint32_t>edge.settings.t2_ms
         transaction.retransmit_ms = edge.now_ms + transaction.interval_ms if step.actions & ACTION_RETRANSMIT_ON else 0
     transaction_arm(&edge.transactions, number)
+
+
+cdef int64_t _open_until_ms(const Edge* edge, const Transaction* transaction) noexcept nogil:
+    """When the last branch ends; 0: all have. One that was passed over can ring late and must be cancelled, a failure may be repeated
+    until Timer D and must be acknowledged: both are built from the request that is held here."""
+    cdef uint32_t at = transaction.branches
+    cdef int64_t until_ms = 0
+    cdef const Branch* branch
+    while at != NONE:
+        branch = &edge.transactions.branch[at]
+        if branch.expire_ms > edge.now_ms and branch.expire_ms > until_ms:
+            until_ms = branch.expire_ms
+        at = branch.next
+    return until_ms
 
 
 cdef const Message* upstream_request(Edge* edge, uint32_t number) noexcept nogil:

@@ -60,6 +60,7 @@ class SqliteStore:
         self.connection = None
         try:
             os.makedirs(os.path.dirname(path) or ".", mode=0o750, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # it holds the key that signs the cookies
             self.connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
             self._prepare()
         except (OSError, sqlite3.Error) as error:

@@ -86,9 +86,19 @@ class TestChecks:
         phone = bench.agent()
         phone.send(phone.request())
         arrived, = bench.destinations[0].expect("INVITE")
-        bench.destinations[0].send(arrived.octets.replace(b"Via: ", b"Via: SIP/2.0/UDP %s;branch=z9hG4bK-loop\r\nVia: "
+        other = bench.agent()
+        other.send(arrived.octets.replace(b"Via: ", b"Via: SIP/2.0/UDP %s;branch=z9hG4bK-loop\r\nVia: " % other.address, 1))
+        other.expect(482)
+
+    def test_a_destination_that_sends_a_call_back_is_no_loop(self, make):
+        bench = make(1)
+        phone, callee = bench.agent(), bench.agent()
+        bench.register(b"1000@edge.example", (callee, b"sip:1000@" + callee.address))
+        phone.send(phone.request())
+        arrived, = bench.destinations[0].expect("INVITE")
+        bench.destinations[0].send(arrived.octets.replace(b"Via: ", b"Via: SIP/2.0/UDP %s;branch=z9hG4bK-back\r\nVia: "
                                                           % bench.destinations[0].address, 1))
-        bench.destinations[0].expect(482)
+        callee.expect("INVITE")
 
     def test_a_request_that_comes_back_for_another_is_a_spiral(self, make):
         bench = make(1)
