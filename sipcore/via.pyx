@@ -21,6 +21,7 @@ cdef const char* COOKIE = b"z9hG4bK"
 cdef int via_parse(Via* via, const uint8_t* data, uint32_t start, uint32_t end) noexcept nogil:
     cdef uint32_t at
     memset(via, 0, sizeof(Via))
+    start = lws_skip(data, start, end)  # behind the comma of the value before it
     via.text = slice_of(start, end)
     via.end = end
     at = protocol(via, data, start, end)

@@ -19,7 +19,8 @@ cdef extern from "<time.h>" nogil:
 
 cdef enum:
     FIELD_MAX = 256       # octets of a URI or Call-ID that a line shows
-    LINE_MAX = 2048       # four such fields with every octet escaped would pass it: then the line is cut, never overrun
+    FIELD_ROOM = 384      # octets that they may take there with their escapes: four fields and the rest of a line fit LINE_MAX
+    LINE_MAX = 2048
 
 cdef const char** ALGORITHM_NAMES = [
     b"weighted-round-robin", b"round-robin", b"random", b"priority", b"least-calls", b"hash-call-id", b"hash-from", b"hash-to",
@@ -43,8 +44,11 @@ cdef void _raw(Line* line, const char* text, uint32_t length) noexcept nogil:
 cdef void _escaped(Line* line, const uint8_t* data, uint32_t length) noexcept nogil:
     """Printable ASCII as it stands; quotes, backslashes, blanks and everything else as \\u00HH: a line stays one line of fields."""
     cdef uint32_t i
+    cdef uint32_t end = line.length + FIELD_ROOM
     cdef char escape[8]
     for i in range(min(length, <uint32_t>FIELD_MAX)):
+        if line.length + 6 > end:
+            return
         if 33 <= data[i] <= 126 and data[i] != 34 and data[i] != 92:
             _raw(line, <const char*>data + i, 1)
         else:

@@ -21,7 +21,7 @@ from workers.edge cimport ENDED_MAX, Name
 from workers.forward cimport Forward, branch_key, edge_room, forward_write
 from workers.proxy cimport Target, proxy_branch, proxy_next, proxy_refuse, proxy_settle
 from workers.transactions cimport (
-    NONE, TRIED_MAX, TX_CALL, TX_DISPATCH, TX_FROM_DESTINATION, TX_IN_DIALOG, TX_RECORD_ROUTE, TX_TO_CLIENT,
+    FORKS_MAX, NONE, TX_CALL, TX_DISPATCH, TX_FROM_DESTINATION, TX_IN_DIALOG, TX_RECORD_ROUTE, TX_TO_CLIENT,
     Buffer, Transaction, buffer_new,
 )
 from workers.upstream cimport answer_stateless, upstream_begin, upstream_reply
@@ -335,7 +335,7 @@ cdef bint _gather(Edge* edge, Transaction* transaction, const Binding* binding) 
     cdef uint32_t found = 0
     cdef Buffer* buffer
     cdef Target* target
-    while binding != NULL and found < TRIED_MAX:
+    while binding != NULL and found < FORKS_MAX:
         if binding.expires_ms > edge.now_ms:
             room += <uint32_t>sizeof(Target) + ((binding.contact_length + 3u) & ~3u)
             found += 1

@@ -118,7 +118,9 @@ cdef int64_t _patience_ms(const Edge* edge, const Transaction* transaction, uint
         index = dispatcher_by_id(edge.dispatcher, destination)
         if index != DESTINATION_NONE:
             patience_ms = edge.dispatcher.destination[index].first_response_ms
-            return patience_ms if transaction.method == METHOD_INVITE else max(patience_ms, <int64_t>PATIENCE_MS)
+            if transaction.method != METHOD_INVITE:
+                patience_ms = max(patience_ms, <int64_t>PATIENCE_MS)
+            return min(patience_ms, 64 * edge.settings.t1_ms)
     return 64 * edge.settings.t1_ms
 
 

@@ -26,7 +26,7 @@ from workers.edge cimport PARKED_MAX, REGISTERS_MAX, Parked
 from workers.forward cimport BRANCH_KEY_AT, BRANCH_LENGTH, BRANCH_LISTENER_AT, BRANCH_LOOP_AT, branch_key, edge_room, loop_key
 from workers.profile cimport profile_in_dialog, profile_initial, profile_is_us
 from workers.proxy cimport proxy_branch_timer, proxy_cancel, proxy_response, proxy_unreachable
-from workers.transactions cimport NONE, TRIED_MAX, TX_OURS, Transaction, branch_find, transaction_find
+from workers.transactions cimport FORKS_MAX, NONE, TX_OURS, Transaction, branch_find, transaction_find
 from workers.upstream cimport answer_stateless, upstream_ack, upstream_again, upstream_begin, upstream_timer
 
 cdef enum:
@@ -125,7 +125,7 @@ cdef void _orphan(Edge* edge, const Endpoint* source, uint64_t key) noexcept nog
     if not edge.heir or edge.now_ms > edge.heir_until_ms or message.method == METHOD_CANCEL or not _second_via(message, &below):
         count(edge.counter, COUNT_STRAY_RESPONSES)
         return
-    for index in range(TRIED_MAX):
+    for index in range(FORKS_MAX):
         if branch_key(edge, message, &below, index) == key:
             break
     else:

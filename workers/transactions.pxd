@@ -8,7 +8,8 @@ from sipcore.timers cimport Timer, TimerWheel
 cdef enum:
     NONE = 0xFFFFFFFF
     BUFFER_CLASSES = 6        # 512, 1024, 2048, 4096, 16384 and 65536 octets
-    TRIED_MAX = 8             # destinations or contacts that one request may try, whatever max_attempts says
+    TRIED_MAX = 8             # destinations that one request may try: the most that dispatcher.max_attempts allows
+    FORKS_MAX = 32            # contacts that one request may ring: the most that registrar.max_contacts allows
 
 cdef enum TransactionFlag:
     TX_CANCELLED = 1          # its CANCEL came

@@ -186,7 +186,7 @@ def test_what_is_unknown_is_a_mistake_with_the_nearest_name(text, expected):
         ("dispatcher", "probe_jitter = 1.5", "a number from 0 to 0.9"),
         ("dispatcher", "probe_interval_s = nan", "a number from 0.05 to 3600"),
         ("dispatcher", "probe_interval_s = true", "a number from 0.05 to 3600"),
-        ("dispatcher", 'refuse_text = ""', "one line of 1 to 128 octets"),
+        ("dispatcher", 'refuse_text = ""', "one line of 1 to 127 octets"),
         ("store", 'url = "postgresql://h/d"', "postgresql is not available in this version"),
         ("store", 'url = "redis://h"', "redis is not available in this version"),
         ("store", 'url = "sqlite://file"', "three slashes"),

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from engine_bench import Bench, answer, foreign_name
+from engine_bench import Bench, answer, foreign_name, same
 
 FAST = {"t1_ms": 20, "t2_ms": 80, "t4_ms": 40}
 REFUSED = b"SIP/2.0 500 No FS Destinations"
@@ -46,16 +46,6 @@ class TestAFailoverCode:
         # it answered: what it said may be the far end's, and is no sign that it is not there
         assert [bench.page.load(0, slot)["responses"] for slot in (0, 1)] == [1, 1]
         assert bench.page.load(0, 0)["failures"] == 0
-
-    def test_stands_behind_what_another_destination_said_of_the_call(self, make, status):
-        bench = make(2, dispatcher={"max_attempts": 2})
-        phone = call(bench)
-        first, = bench.destinations[0].expect("INVITE")
-        bench.destinations[0].send(answer(first, status))
-        bench.destinations[0].expect("ACK")
-        second, = bench.destinations[1].expect("INVITE")
-        bench.destinations[1].send(answer(second, 486))
-        phone.expect(486)
 
     @pytest.mark.parametrize("status", [300, 401, 404, 486, 487, 488, 501, 600, 603])
     def test_no_other_answer_is_tried_elsewhere(self, make, status):
@@ -303,3 +293,66 @@ def test_selection_by_call_id_is_the_same_in_every_worker(make):
         choices.append(row)
     assert choices[0] == choices[1]
     assert len({tuple(row) for row in choices[0]}) > 1
+
+
+class TestWhatOneSaidOfTheCall:
+    """A code that fails over never stands above one that does not: the callee's own word ends the search."""
+
+    @pytest.mark.parametrize("status", [404, 486, 488])
+    def test_ends_it_behind_a_silent_one(self, make, status):
+        bench = make([{"first_response_ms": 100}, {}, {}])
+        phone = call(bench)
+        bench.destinations[1].send(answer(bench.destinations[1].expect("INVITE")[0], status))
+        bench.destinations[2].quiet()
+        phone.expect(status)
+
+    def test_ends_it_behind_a_503(self, make):
+        bench = make(3)
+        phone = call(bench)
+        bench.destinations[0].send(answer(bench.destinations[0].expect("INVITE")[0], 503))
+        bench.destinations[1].send(answer(bench.destinations[1].expect("INVITE")[0], 501))
+        bench.destinations[2].quiet()
+        phone.expect(501)
+
+    def test_is_judged_by_the_operators_codes(self, make):
+        bench = make(2, dispatcher={"failover_codes": [480]})
+        phone = call(bench)
+        bench.destinations[0].send(answer(bench.destinations[0].expect("INVITE")[0], 480))
+        bench.destinations[1].send(answer(bench.destinations[1].expect("INVITE")[0], 503))
+        phone.expect(503)
+
+
+def test_a_failure_is_acknowledged_for_64_t1_whatever_the_caller_did(make):
+    """17.1.1.2: Timer D is at least 32 s; Timer I of the server side (T4) does not end it."""
+    bench = make(1, timers={"t1_ms": 20, "t2_ms": 80, "t4_ms": 40})
+    phone = bench.agent()
+    invite = phone.request()
+    phone.send(invite)
+    arrived, = bench.destinations[0].expect("INVITE")
+    bench.destinations[0].send(answer(arrived, 486))
+    bench.destinations[0].expect("ACK")
+    phone.send(same(invite, "ACK", phone.expect(100, 486)[1].get("To")))
+    bench.destinations[0].quiet(0.3)  # past T4, far from 64*T1 = 1.28 s
+    bench.destinations[0].send(answer(arrived, 486))
+    bench.destinations[0].expect("ACK")
+
+
+def test_a_late_ring_of_one_passed_over_is_cancelled(make):
+    bench = make([{"first_response_ms": 100}, {}], timers={"t1_ms": 200})
+    phone = call(bench)
+    late, = bench.destinations[0].expect("INVITE")
+    second, = bench.destinations[1].expect("INVITE")
+    bench.destinations[1].send(answer(second, 200))
+    phone.expect(200)
+    bench.destinations[0].send(answer(late, 180))
+    bench.destinations[0].expect("CANCEL")
+    bench.destinations[0].send(answer(late, 487))
+    bench.destinations[0].expect("ACK")
+
+
+def test_a_request_that_cannot_grow_is_513(make):
+    bench = make(1)
+    phone = bench.agent()
+    phone.send(phone.request(body=64_000 * b"x"))
+    phone.expect(513)
+    assert bench.count("transactions_total") == 0

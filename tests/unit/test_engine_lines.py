@@ -147,3 +147,16 @@ def test_a_reader_that_is_too_slow_holds_nobody_up(make, log):
     assert bench.count("calls_failed") == 40
     assert bench.count("log_dropped") > 0
     assert all(json.loads(line)["message"] == "call" for line in log.lines())
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_line_of_escapes_alone_ends_as_a_line(make, log, form):
+    bench = make(0, form=form)
+    phone = bench.agent()
+    bad = b"sip:" + 300 * b"\xff" + b"@edge.example"
+    phone.send(phone.request(uri=bad, call_id=300 * b'"').replace(b"<sip:caller@edge.example>", b"<%s>" % bad))
+    line, = log.lines()
+    if form == "json":
+        assert json.loads(line)["message"] == "call"
+    else:
+        assert " call status=500 " in line

@@ -87,7 +87,8 @@ class TestChecks:
         phone.send(phone.request())
         arrived, = bench.destinations[0].expect("INVITE")
         other = bench.agent()
-        other.send(arrived.octets.replace(b"Via: ", b"Via: SIP/2.0/UDP %s;branch=z9hG4bK-loop\r\nVia: " % other.address, 1))
+        via = b"Via: SIP/2.0/UDP %s;branch=z9hG4bK-loop\r\nVia: " % other.address
+        other.send(arrived.octets.replace(b"Via: ", via, 1))
         other.expect(482)
 
     def test_a_destination_that_sends_a_call_back_is_no_loop(self, make):

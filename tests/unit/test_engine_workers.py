@@ -138,10 +138,11 @@ class TestTheHeir:
         assert phone.get().octets == response.replace(b"Via: %s\r\n" % arrived.all("Via")[0], b"")
         assert heir.count("heir_responses") == 1
 
-    def test_reads_vias_that_share_a_line(self, make):
+    @pytest.mark.parametrize("comma", [b",", b", ", b" , ", b",\r\n "])
+    def test_reads_vias_that_share_a_line(self, make, comma):
         _, phone, arrived, destination = self.orphan(make)
         first, second = arrived.all("Via")
-        destination.send(answer(arrived, 200).replace(b"%s\r\nVia: %s" % (first, second), b"%s,%s" % (first, second)))
+        destination.send(answer(arrived, 200).replace(b"%s\r\nVia: %s" % (first, second), first + comma + second))
         assert phone.get().get("Via") == second
 
     @pytest.mark.parametrize("change", [
