@@ -37,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(f"load average {load:.1f}: other work disturbs these figures", style="yellow")
     if "micro" in options.only:
         report["micro"] = micro.measure_all()
+        if options.instructions:
+            micro.add_instructions(report["micro"])
         console.print(micro.table(report["micro"]))
     for scenario in (each for each in options.only if each != "micro"):
         for rate in options.rates:
@@ -74,6 +76,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--destinations", type=int, default=2, help="callees in the dispatcher's list (2)")
     parser.add_argument("--bindings", type=int, default=0, help="registered before each measurement (0)")
     parser.add_argument("--aors", type=int, default=10_000, help="that the register scenario refreshes (10000)")
+    parser.add_argument("--instructions", action="store_true", help="of micro, by valgrind (two minutes)")
     parser.add_argument("--ipv6", action="store_true", help="over ::1")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, for benchmarks.compare")
     return parser.parse_args(arguments)

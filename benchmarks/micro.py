@@ -1,4 +1,4 @@
-"""`python -m benchmarks.micro`: nanoseconds of CPU an operation, with the spread over several runs."""
+"""`python -m benchmarks.micro [--instructions] [--json]`: nanoseconds of CPU an operation, and their spread."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ VIA = b"SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKV013f0be7d24c55aa1912345678"
 ROUTE = b"<sip:192.0.2.1:5060;lr;v=AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA>"
 
 
-def operations() -> Iterator[tuple[str, Callable[[int], object], int]]:
-    """Name, what does it so many times, and how many operations one time is."""
+def hot_path() -> Iterator[tuple[str, Callable[[int], object], int]]:
+    """What a forwarded message takes: name, what does it so many times, and how many operations one time is."""
     source = endpoint.pack("udp", "192.0.2.7", 5062)
     key, call_id, tag = bytes(range(16)), b"81210Zjc5NzU2MmQ4MTE0", b"5c7d1e2f"
     yield f"parse INVITE ({len(INVITE)} octets)", lambda n: message.repeat(INVITE, n), 1
@@ -67,6 +67,11 @@ def operations() -> Iterator[tuple[str, Callable[[int], object], int]]:
     yield "cookie written", lambda n: cookie.time_cookie(key, call_id, tag, source, source, n, decoding=False), 1
     yield "cookie verified", lambda n: cookie.time_cookie(key, call_id, tag, source, source, n, decoding=True), 1
     yield f"timer set and cleared, {TIMERS:,}", lambda n: pieces.set_timers(TIMERS, n), 1
+
+
+def operations() -> Iterator[tuple[str, Callable[[int], object], int]]:
+    """The hot path's, and those of the tables and the wire."""
+    yield from hot_path()
     for size in SET_SIZES:
         table = table_of(ALGORITHMS["weighted-round-robin"], size)
         yield f"destination chosen of {size}", lambda n, table=table: table.time_choose(1, n), 1
@@ -138,18 +143,36 @@ def measure_all() -> list[dict]:
     return rows
 
 
+def add_instructions(rows: list[dict]) -> None:
+    """Adds `instructions` to the hot path's rows of measure_all(); ten seconds each."""
+    from benchmarks import instructions  # it imports this module  # noqa: PLC0415
+
+    names = {name for name, _, _ in hot_path()}
+    for row in rows:
+        if row["name"] in names:
+            row["instructions"] = instructions.count(row["name"])
+
+
 def table(rows: list[dict]) -> Table:
     shown = Table(title=f"ns of CPU an operation, median of {RUNS} runs", title_justify="left")
     shown.add_column("operation")
-    for title in ("ns", "least", "most"):
+    columns = [name for name in ("ns", "least", "most", "instructions") if name in rows[0]]
+    for title in columns:
         shown.add_column(title, justify="right")
     for row in rows:
-        shown.add_row(row["name"], *(f"{row[name]:,.0f}" for name in ("ns", "least", "most")))
+        shown.add_row(row["name"], *(f"{row[name]:,.0f}" if name in row else "-" for name in columns))
     return shown
 
 
-if __name__ == "__main__":
+def main() -> None:
+    rows = measure_all()
+    if "--instructions" in sys.argv[1:]:
+        add_instructions(rows)
     if "--json" in sys.argv[1:]:
-        print(json.dumps(measure_all()))
+        print(json.dumps(rows))
     else:
-        Console().print(table(measure_all()))
+        Console().print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -3,7 +3,7 @@
 import pytest
 
 pytest.importorskip("benchmarks.pieces")
-from benchmarks import micro, pieces
+from benchmarks import instructions, micro, pieces
 from sipcore import endpoint, message
 
 
@@ -35,3 +35,18 @@ def test_runs_come_sorted(monkeypatch):
     monkeypatch.setattr(micro, "RUN_NS", 100_000)
     runs = micro.measure(lambda times: sum(range(times)))
     assert runs == sorted(runs) and len(runs) == micro.RUNS and runs[0] > 0
+
+
+def test_instructions_need_a_known_operation_and_valgrind(monkeypatch):
+    with pytest.raises(RuntimeError, match="no operation 'nothing'"):
+        instructions._operation("nothing")
+    monkeypatch.setattr(instructions.shutil, "which", lambda name: None)
+    with pytest.raises(RuntimeError, match="valgrind is not on PATH"):
+        instructions.count("steer INVITE")
+
+
+def test_a_table_shows_what_was_counted():
+    plain = {"ns": 1.0, "least": 1.0, "most": 1.0}
+    rows = [{"name": "a", **plain, "instructions": 7.0}, {"name": "b", **plain}]
+    headers = [column.header for column in micro.table(rows).columns]
+    assert headers == ["operation", "ns", "least", "most", "instructions"]
