@@ -18,12 +18,13 @@ from benchmarks.system import Point, Row
 
 EXIT_BAD = 1
 BASES = ("kamailio", "opensips", "floor", "relay")  # what ratios are given to
+WIDTH = 160  # columns where the output is no terminal
 QUIET_LOAD = 0.5  # a load average above which figures are doubtful
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)  # a pipe has no width of its own
     report = {
         "machine": system.machine(),
         "commit": system.commit(),
