@@ -14,7 +14,9 @@ from sipcore.location cimport LocationTable
 from sipcore.steering cimport worker_text
 from sipcore.timers cimport timers_wait
 from workers.datagram cimport BATCH, INBOX_UNREACHABLE, SLOT, InboxHeader, Receiver, outbox_free, outbox_start
-from workers.edge cimport CALL_LINES_MAX, HOST_MAX, LISTENERS_MAX, NAMES_MAX, PREFIX_MAX, Edge, Listener, Name
+from workers.edge cimport (
+    CALL_LINES_MAX, HOST_MAX, LISTENERS_MAX, NAMES_MAX, PREFIX_MAX, REGISTERS_PACE_MS, Edge, Listener, Name,
+)
 from workers.forward cimport edge_flush
 from workers.router cimport router_datagram, router_send_failures, router_timers, router_unpark, router_unreachable
 from workers.sockets cimport (
@@ -236,6 +238,7 @@ cdef class Engine:
             taken.append(((number, transaction.generation), transaction.request.data[:transaction.request.length],
                           (<const uint8_t*>&transaction.source)[:sizeof(Endpoint)]))
         self.edge.register_count = 0
+        self.edge.registers_ms = self.edge.now_ms
         return taken
 
     def answer(self, reference, int status, bytes phrase, bytes extra=b""):
@@ -282,7 +285,7 @@ cdef class Engine:
                         self._read(events[i].data.u32)
             router_timers(edge)
             self._finish_batch()
-            if edge.register_count:
+            if edge.register_count and edge.now_ms - edge.registers_ms >= REGISTERS_PACE_MS:
                 flags |= 2
             if edge.now_ms >= until_ms or edge.call_lines_length > CALL_LINES_MAX // 2:
                 break
@@ -293,6 +296,8 @@ cdef class Engine:
     cdef int _wait_ms(self, int64_t until_ms) noexcept nogil:
         """Until the next timer's tick, or until_ms; 0 where it is past."""
         cdef int64_t now_ms = monotonic_ms()
+        if self.edge.register_count and until_ms > self.edge.registers_ms + REGISTERS_PACE_MS:
+            until_ms = self.edge.registers_ms + REGISTERS_PACE_MS
         if until_ms <= now_ms:
             return 0
         return <int>timers_wait(&self.edge.transactions.wheel, now_ms, until_ms - now_ms)
