@@ -1,6 +1,6 @@
 """The shared page: one mapping, a row per worker of fixed-width counters, written only by its owner, and the destinations' loads.
 
-Layout (octets): PAGE_HEADER, then WORKERS_MAX rows of counters, then WORKERS_MAX rows of DESTINATIONS_MAX loads. The supervisor reads
+Layout (octets): PAGE_HEADER (the supervisor's heartbeat), then WORKERS_MAX rows of counters, then WORKERS_MAX rows of DESTINATIONS_MAX loads. The supervisor reads
 it as NumPy arrays (supervisor/metrics.py) through the names and shapes that counters.pyx exports.
 """
 
@@ -58,7 +58,8 @@ cdef struct LoadPage:
     Load load[PAGE_WORKERS][PAGE_DESTINATIONS]
 
 cdef struct CountersPage:
-    uint8_t header[PAGE_HEADER]
+    uint64_t supervisor_heartbeat_ms   # its monotonic clock when its event loop last came round; the supervisor writes it
+    uint8_t header[PAGE_HEADER - 8]    # free
     uint64_t counter[PAGE_WORKERS][PAGE_COUNTERS]
     LoadPage loads
 

@@ -67,6 +67,15 @@ cdef class Page:
             raise ValueError(f"{name} is no gauge: expected one of {', '.join(sorted(GAUGES))}")
         self.page.counter[<int>_index(worker, PAGE_WORKERS, "worker")][<int>_COLUMN[name]] = value
 
+    @property
+    def supervisor_heartbeat_ms(self) -> int:
+        """The supervisor's monotonic clock when its event loop last came round; 0 before it ever did."""
+        return self.page.supervisor_heartbeat_ms
+
+    @supervisor_heartbeat_ms.setter
+    def supervisor_heartbeat_ms(self, uint64_t value):
+        self.page.supervisor_heartbeat_ms = value
+
     def load(self, worker, slot) -> dict:
         """One destination as one worker sees it: LOAD_FIELDS to values."""
         return load_at(self.page, worker, slot)[0]

@@ -35,6 +35,7 @@ DRAIN_MS = 5_000      # from TERM to KILL: answers in flight are back by then (R
 START_MAX_MS = 60_000  # from exec to ready; a replica of a million bindings takes 10 s
 HANG_MS = 5_000       # a heartbeat this old: a worker passes its batch boundary once a second even when idle
 DUMP_MS = 500         # from the request for a stack dump to the kill
+SUPERVISOR_HANG_MS = 10_000  # it comes round five times a second; a commit may have to wait for a slow disk
 TICK_MS = 500         # how often heartbeats are looked at
 WORKERS_MAX = 64      # rows of the shared page
 
@@ -284,16 +285,20 @@ class Arbiter:
                 continue
             silent_ms = now - max(child.started_ms, self.grace_ms)
             limit_ms = START_MAX_MS
-            if child.ready and child.role == launch.ROLE_WORKER:
-                beat_ms = self.page.counter(child.index, "heartbeat_ms")
-                silent_ms, limit_ms = now - max(beat_ms, child.ready_ms, self.grace_ms), HANG_MS
-            elif child.ready:
-                continue
+            if child.ready:
+                beat_ms, limit_ms = self._heartbeat(child)
+                silent_ms = now - max(beat_ms, child.ready_ms, self.grace_ms)
             if silent_ms > limit_ms:
                 self.log.error("%s (pid %d) gave no sign of life for %d ms: asked for its stacks, then killed",
                                child.name, child.pid, silent_ms)
                 child.send(signal.SIGUSR1)  # every child has faulthandler write its stacks on SIGUSR1
                 child.kill_at_ms = now + DUMP_MS
+
+    def _heartbeat(self, child: Child) -> tuple[int, int]:
+        """When the child last showed that it runs, and how long it may not."""
+        if child.role == launch.ROLE_WORKER:
+            return self.page.counter(child.index, "heartbeat_ms"), HANG_MS
+        return self.page.supervisor_heartbeat_ms, SUPERVISOR_HANG_MS
 
     # Signals
 

@@ -40,7 +40,8 @@ class Supervisor:
         self.table = LocationTable()
         self.log = Log(open_store(self.settings["store"]["url"]), Registrations(self.table, self.settings), self._send)
         self.destinations = Destinations()
-        self.metrics = Metrics(Page(launch.page_fd), launch.workers)
+        self.page = Page(launch.page_fd)
+        self.metrics = Metrics(self.page, launch.workers)
         self.control = None
         self.prober = Prober(self._probed, probe_addresses(launch.listeners), host_of(launch.listeners),
                              user_agent=self.settings["edge"]["user_agent"])
@@ -84,7 +85,7 @@ class Supervisor:
         return self.control is not None and self.control.send(worker, frame)
 
     def _tick(self):
-        now_ms = monotonic_ms()
+        self.page.supervisor_heartbeat_ms = now_ms = monotonic_ms()
         self._changed(self.destinations.observe(self.metrics.loads(), now_ms))
         self.log.sweep(now_ms)
 

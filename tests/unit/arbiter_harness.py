@@ -19,6 +19,7 @@ import time
 
 HEARTBEAT_AT = 4096     # sipcore/counters.pxd: PAGE_HEADER, then a row of PAGE_COUNTERS counters per worker
 HEARTBEAT_STRIDE = 1024
+SUPERVISOR_HEARTBEAT_AT = 0
 BEAT_S = 0.1
 
 
@@ -68,9 +69,9 @@ def child(launch_fd: int) -> int:
     for sock in sockets:
         selector.register(sock, selectors.EVENT_READ)
     while not ended:
-        if launch.role == "worker" and not mine.get("hang"):
-            beat_ms = time.monotonic_ns() // 1_000_000
-            struct.pack_into("Q", page, HEARTBEAT_AT + launch.index * HEARTBEAT_STRIDE, beat_ms)
+        if not mine.get("hang"):
+            at = HEARTBEAT_AT + launch.index * HEARTBEAT_STRIDE if launch.role == "worker" else SUPERVISOR_HEARTBEAT_AT
+            struct.pack_into("Q", page, at, time.monotonic_ns() // 1_000_000)
         for key, _ in selector.select(BEAT_S):
             if key.fileobj == launch.life_fd:
                 return 0

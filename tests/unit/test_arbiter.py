@@ -172,12 +172,13 @@ def test_a_child_that_cannot_use_the_configuration_is_not_started_again(start):
     assert "started again" not in edge.text()
 
 
-def test_a_worker_that_hangs_is_dumped_then_replaced(start):
-    edge = start({"worker 0": {"hang": True}, "constants": {"HANG_MS": 700, "DUMP_MS": 300, "TICK_MS": 100}})
-    old = edge.child("worker 0")["pid"]
-    edge.until(lambda: edge.child("worker 0")["restarts"] > 0, "replaced")
-    assert edge.child("worker 1")["restarts"] == 0
-    assert f"worker 0 (pid {old}) gave no sign of life" in edge.text()
+@pytest.mark.parametrize(("hangs", "limit"), [("worker 0", "HANG_MS"), ("supervisor", "SUPERVISOR_HANG_MS")])
+def test_a_child_that_hangs_is_dumped_then_replaced(start, hangs, limit):
+    edge = start({hangs: {"hang": True}, "constants": {limit: 700, "DUMP_MS": 300, "TICK_MS": 100}})
+    old = edge.child(hangs)["pid"]
+    edge.until(lambda: edge.child(hangs)["restarts"] > 0, "replaced")
+    assert all(edge.child(name)["restarts"] == 0 for name in ("worker 0", "worker 1", "supervisor") if name != hangs)
+    assert f"{hangs} (pid {old}) gave no sign of life" in edge.text()
     assert "most recent call first" in edge.text()  # faulthandler's words
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,15 @@ def test_a_gauge_is_set_and_a_counter_is_not():
     assert page.counter(0, "pid") == 43
     with pytest.raises(ValueError, match="requests is no gauge"):
         page.set_gauge(0, "requests", 1)
+
+
+def test_the_supervisors_heartbeat_stands_in_the_header(page_fd):
+    one, other = counters.Page(page_fd), counters.Page(page_fd)
+    assert one.supervisor_heartbeat_ms == 0
+    one.supervisor_heartbeat_ms = 1 << 40
+    assert other.supervisor_heartbeat_ms == 1 << 40
+    assert int.from_bytes(other.buffer[:8], sys.byteorder) == 1 << 40  # where the arbiter's own test writes it
+    assert not any(other.buffer[8:counters.COUNTERS_OFFSET])
 
 
 def test_anonymous_pages_are_private():
