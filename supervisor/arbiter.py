@@ -326,7 +326,7 @@ class Arbiter:
             return
         for key in config.reload_differences(self.configuration.settings, fresh.settings):
             self.log.warning("%s has changed, which takes effect when the edge is started the next time", key)
-        self.configuration = fresh
+        self.configuration = fresh._replace(settings=config.reloaded(self.configuration.settings, fresh.settings))
         logs.set_level(fresh.settings["log"]["level"])
         self._warn()
         self.supervisor.send(signal.SIGHUP)

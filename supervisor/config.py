@@ -61,9 +61,13 @@ class Mistake(NamedTuple):
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. str() is one line a mistake, in order of lines."""
+    """The configuration cannot be used. str() is one line a mistake, in order of lines.
 
-    def __init__(self, mistakes: list[Mistake]) -> None:
+    `settings`: what was read, wrong values as they were found; None where the document could not be read.
+    """
+
+    def __init__(self, mistakes: list[Mistake], settings: Settings | None = None) -> None:
+        self.settings = settings
         self.mistakes = sorted(mistakes, key=lambda mistake: (mistake.line == 0, mistake.line, mistake.column))
         super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
 
@@ -99,10 +103,9 @@ def load(path: str | os.PathLike[str] | None = None, text: str | None = None) ->
     base = os.path.dirname(os.path.abspath(name)) if path is not None else os.getcwd()
     reading = Reading(name, base, places(text))
     reading.document(document)
-    if not reading.mistakes:
-        reading.cross_checks()
+    reading.cross_checks()
     if reading.mistakes:
-        raise ConfigError(reading.mistakes)
+        raise ConfigError(reading.mistakes, reading.settings)
     return Config(
         reading.settings, None if path is None else os.path.abspath(name), reading.warnings, frozenset(reading.given)
     )
@@ -130,6 +133,15 @@ def defaults(base: str) -> Settings:
 def reload_differences(old: Settings, new: Settings) -> list[str]:
     """Paths of the keys that differ and take effect only at the next start ("edge.listen")."""
     return [key.path for key in KEYS if key.restart and old[key.section][key.name] != new[key.section][key.name]]
+
+
+def reloaded(running: Settings, fresh: Settings) -> Settings:
+    """What holds after a reload: the fresh settings, but for the keys that take effect only at the next start."""
+    merged = {section: dict(keys) for section, keys in fresh.items()}
+    for key in KEYS:
+        if key.restart:
+            merged[key.section][key.name] = running[key.section][key.name]
+    return merged
 
 
 def default_path() -> str:
@@ -339,6 +351,8 @@ class Reading:
         self.in_order("registrar", ("min_expires", "default_expires", "max_expires"), registrar)
         self.in_order("timers", ("t1_ms", "t2_ms"), timers)
         self.in_order("dispatcher", ("first_response_ms", "max_time_ms"), dispatcher)
+        if self.mistakes:
+            return  # the values below may be of any type
         if timers["timer_c_ms"] < TIMER_C_LEAST_MS:
             self.warn(
                 "timers.timer_c_ms",
@@ -351,8 +365,9 @@ class Reading:
             )
 
     def in_order(self, section: str, names: tuple[str, ...], values: dict[str, Any]) -> None:
+        wrong = {mistake.key for mistake in self.mistakes}
         for less, more in zip(names, names[1:], strict=False):
-            if values[less] > values[more]:
+            if wrong.isdisjoint((f"{section}.{less}", f"{section}.{more}")) and values[less] > values[more]:
                 # Blame the one that the file sets; the other may be a default that has no line.
                 blamed, other, word = (
                     (more, less, "at least") if f"{section}.{more}" in self.given else (less, more, "at most")

@@ -99,7 +99,8 @@ class Supervisor:
             if not self.launch.restarts or not (self.run_dir / LAST_GOOD).exists():
                 raise
             logger.error("the list is refused, the last good one stays: %s", error)
-            await self._take_list(dispatcher_list.read(str(self.run_dir / LAST_GOOD), self.settings["dispatcher"]))
+            parsed = dispatcher_list.read(str(self.run_dir / LAST_GOOD), self.settings["dispatcher"])
+            self._take_list(parsed, await dispatcher_addresses.resolve(parsed, self.launch.listeners))
         if not self.launch.restarts:
             return  # a new edge begins as its list says
         with contextlib.suppress(FileNotFoundError):
@@ -108,20 +109,27 @@ class Supervisor:
 
     async def load_list(self):
         """Reads the list and takes it, whole or not at all (ListError, OSError); (Diff, warnings)."""
-        path = Path(self.settings["dispatcher"]["list"])
-        parsed = dispatcher_list.read(str(path), self.settings["dispatcher"])
+        return self._take_new_list(*await self._read_list(self.settings))
+
+    async def _read_list(self, settings):
+        """(the list that these settings name, its addresses), without taking it. ListError, OSError."""
+        path = settings["dispatcher"]["list"]
+        parsed = dispatcher_list.read(path, settings["dispatcher"])
         if not parsed.entries and len(self.destinations):
             text = f"no destination, while {len(self.destinations)} are in use; to take calls off them, drain them"
-            raise dispatcher_list.ListError([dispatcher_list.Problem(str(path), 0, text)])
-        diff = await self._take_list(parsed)
+            raise dispatcher_list.ListError([dispatcher_list.Problem(path, 0, text)])
+        return parsed, await dispatcher_addresses.resolve(parsed, self.launch.listeners)
+
+    def _take_new_list(self, parsed, endpoints):
+        path = Path(self.settings["dispatcher"]["list"])
+        diff = self._take_list(parsed, endpoints)
         replace(self.run_dir / LAST_GOOD, path.read_bytes())
         for warning in parsed.warnings:
             logger.warning("%s", warning)
         logger.info("%s: %s, %d destinations", path, diff, len(self.destinations))
         return diff, parsed.warnings
 
-    async def _take_list(self, parsed):
-        endpoints = await dispatcher_addresses.resolve(parsed, self.launch.listeners)
+    def _take_list(self, parsed, endpoints):
         diff = self.destinations.apply_list(parsed, self.settings["dispatcher"], endpoints, monotonic_ms())
         self.log.publish_destinations(self.destinations.generation, self.destinations.entries())
         self.prober.update(self.destinations.targets())
@@ -150,15 +158,17 @@ class Supervisor:
     # -- settings ------------------------------------------------------------------------------------------------------
 
     async def reload(self):
-        """HUP: the configuration and the list again; what is bad is told and left as it was."""
+        """HUP: the configuration and the list again, both or neither."""
         try:
             fresh = config.load(self.launch.config_path)
+            settings = config.reloaded(self.settings, fresh.settings)
+            parsed, endpoints = await self._read_list(settings)
             for key in config.reload_differences(self.settings, fresh.settings):
                 logger.warning("%s changed: it takes effect at the next start", key)
-            self.settings = fresh.settings
+            self.settings = settings
             logs.set_level(self.settings["log"]["level"])
             self.log.publish_settings(self.settings)
-            await self.load_list()
+            self._take_new_list(parsed, endpoints)
         except (config.ConfigError, dispatcher_list.ListError, OSError, StoreError) as error:
             logger.error("reload refused, the running configuration stays: %s", error)
 

@@ -18,6 +18,8 @@ def checked(path: str | None) -> dict[str, Any]:
         configuration = config.load(found["path"])
     except config.ConfigError as error:
         found["mistakes"] = [str(mistake) for mistake in error.mistakes]
+        if error.settings is not None and not any(each.key.startswith("dispatcher") for each in error.mistakes):
+            found["mistakes"] += list_mistakes(error.settings["dispatcher"])
         return found
     found["warnings"] += configuration.warnings
     dispatcher = configuration.settings["dispatcher"]
@@ -36,3 +38,12 @@ def checked(path: str | None) -> dict[str, Any]:
         )
     found["ok"] = True
     return found
+
+
+def list_mistakes(dispatcher: dict[str, Any]) -> list[str]:
+    """What is wrong with the list that a [dispatcher] section without mistakes names."""
+    try:
+        dispatcher_list.read(dispatcher["list"], dispatcher)
+    except dispatcher_list.ListError as error:
+        return [str(problem) for problem in error.problems]
+    return []

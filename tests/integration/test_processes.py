@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -79,6 +80,33 @@ async def test_a_bad_config_leaves_the_running_one_alone(field, edge):
     report = await place_calls(pairs(phones, 20), RATE)
     assert report.failures == []
     assert len(running.workers()) == 2
+
+
+async def test_a_bad_list_leaves_the_configuration_alone_too(field, edge):
+    running, phones, _ = await busy(field, edge)
+    running.sections["dispatcher"]["list"] = str(running.list.with_name("bad.list"))
+    running.sections["edge"]["user_agent"] = "changed"
+    Path(running.sections["dispatcher"]["list"]).write_text("1 nothing\n")
+    running.write_config()
+    before = len(running.text())
+    running.signal(signal.SIGHUP)
+    await asyncio.to_thread(running.wait_text, r"reload refused.*bad\.list:1", 5, before)
+    for phone in phones:
+        await phone.register()  # its 200 comes by the log, behind the settings that must not come
+    assert (await phones[0].ask("OPTIONS")).all("Server") == []
+
+
+async def test_a_reload_leaves_alone_what_needs_a_restart(field, edge):
+    running, phones, _ = await busy(field, edge)
+    running.sections["log"] = {"format": "json"}
+    running.write_config()
+    for _ in range(2):  # told at each reload, not at the first alone
+        before = len(running.text())
+        running.signal(signal.SIGHUP)
+        await asyncio.to_thread(running.wait_text, r"supervisor\[\d+\]: log.format changed", 5, before)
+    before = len(running.text())
+    await phones[0].call("1000")
+    await asyncio.to_thread(running.wait_text, r" call status=200 ", 5, before)
 
 
 async def test_a_killed_worker_costs_no_call(field, edge):

@@ -300,6 +300,20 @@ def test_keys_that_contradict_each_other(text, key, expected):
     assert expected in mistake.expected
 
 
+def test_a_contradiction_is_told_beside_other_mistakes():
+    found = mistakes(
+        '[edge]\nworkers = 0\n[registrar]\nauth = "none"\nmin_expires = 4000\ndefault_expires = "x"\n'
+        "[timers]\nt1_ms = 5000\ntimer_c_ms = []\n[dispatcher]\nmax_time_ms = 600\n"
+    )
+    assert [mistake.key for mistake in found] == [
+        "edge.workers",
+        "registrar.default_expires",  # min_expires is compared with nothing that is wrong itself
+        "timers.t1_ms",
+        "timers.timer_c_ms",
+        "dispatcher.max_time_ms",
+    ]
+
+
 def test_warnings_do_not_stop():
     loaded = load("v.toml", AUTH + "[timers]\ntimer_c_ms = 1000\n[dispatcher]\nprobe_interval_s = 0.5\n")
     assert [warning.split(": ")[:2] for warning in loaded.warnings] == [
@@ -340,6 +354,15 @@ def test_reload_differences_names_what_needs_a_restart():
     new = ok('[edge]\nworkers = 2\ndomains = ["a.example"]\n[store]\nurl = "memory:"\n[dispatcher]\nset = 2\n')
     assert config.reload_differences(old, new) == ["edge.workers", "store.url"]
     assert config.reload_differences(old, old) == []
+
+
+def test_a_reload_keeps_what_needs_a_restart():
+    old = ok("")
+    new = ok('[edge]\nworkers = 2\ndomains = ["a.example"]\n[log]\nformat = "json"\nlevel = "debug"\n')
+    merged = config.reloaded(old, new)
+    assert config.reload_differences(old, merged) == []
+    assert (merged["edge"]["domains"], merged["log"]["level"]) == (["a.example"], "debug")
+    assert config.reload_differences(merged, new) == ["edge.workers", "log.format"]  # told again at the next reload
 
 
 NAMES = st.sampled_from(["a", "b-c", '"d e"', "'f.g'", "2", '"h\\"i"'])
