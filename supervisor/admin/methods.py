@@ -147,7 +147,7 @@ class ProcessMethods:
         return {"Server": f"Viaduct {info['version']}", **info}
 
     async def log_level(self, level: str = "") -> Any:
-        """Sets the level of all processes (a name, or OpenSIPS's number); without one, tells it."""
+        """Sets the level of the supervisor and the workers (a name, or OpenSIPS's number); without one, tells it."""
         if not level:
             return {"log_level": (await self.backend.info()).get("log_level", "")}
         name = PEER_LEVELS.get(level, level.lower())

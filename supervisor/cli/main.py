@@ -113,7 +113,7 @@ def log_level(
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Change what all processes log, at once; without LEVEL, show it."""
+    """Change what the supervisor and the workers log, at once; without LEVEL, show it."""
     print(plain(ask(socket, config, "log_level", {"level": level} if level else {})["log_level"]))
 
 

@@ -211,6 +211,8 @@ def test_the_only_edge_in_a_private_directory_is_found(tmp_path):
         try:
             result = viaduct("ps")
             assert result.exit_code == 3 and "choose one with -s" in result.output
+            for each in (first, second):  # -s chooses; once it has answered, the look that was taken at it is over too
+                assert each("ps").exit_code == 0
         finally:
             second.stop()
     finally:
@@ -243,6 +245,15 @@ def test_check_prints_every_mistake_and_exits_with_1(tmp_path):
     ]
     found = json.loads(viaduct("check", "-c", file, "--json").output)
     assert (found["ok"], len(found["mistakes"])) == (False, 3)
+
+
+def test_check_prints_the_mistakes_of_configuration_and_list_together(tmp_path):
+    file = configuration(tmp_path, AUTH + "[edge]\nworkers = 0\n", LIST + "x y\n")
+    result = viaduct("check", "-c", file)
+    assert result.exit_code == 1
+    assert "edge.workers: found 0" in result.stderr and "setid 'x'" in result.stderr
+    file = configuration(tmp_path, AUTH + "[dispatcher]\nlist = 5\n", LIST + "x y\n")
+    assert "setid" not in viaduct("check", "-c", file).stderr  # which list is meant nobody knows
 
 
 def test_check_reads_the_list_of_destinations(tmp_path):
