@@ -11,6 +11,8 @@ cdef enum:
     PAGE_DESTINATIONS = 1024  # == dispatcher's DESTINATIONS_MAX
     PAGE_COUNTERS = 128
     PAGE_HEADER = 4096
+    QUARANTINE_MAX = 64       # messages that crashed a worker twice; nobody meets more before somebody mends it
+    IN_HAND_MAX = 65536       # the largest datagram
 
 cdef enum Counter:            # one column each; the names in counters.pyx stand in this order
     COUNT_HEARTBEAT_MS = 0    # a gauge: the worker's monotonic clock when it last passed its batch boundary
@@ -45,6 +47,7 @@ cdef enum Counter:            # one column each; the names in counters.pyx stand
     COUNT_HEIR_RESPONSES = 29
     COUNT_PARKED = 30         # datagrams that wait for the replica
     COUNT_LOG_DROPPED = 31    # call lines the log's reader was too slow for
+    COUNT_QUARANTINED = 32    # messages refused because they crashed a worker twice
 
 cdef struct Load:             # one destination as one worker sees it; every field only grows
     uint64_t started          # calls answered: in progress = sum of started - sum of ended, over all workers
@@ -57,15 +60,29 @@ cdef struct Load:             # one destination as one worker sees it; every fie
 cdef struct LoadPage:
     Load load[PAGE_WORKERS][PAGE_DESTINATIONS]
 
+cdef struct InHand:           # the datagram that a worker is working on: what is left of it when the worker dies
+    uint64_t length           # 0: none
+    uint8_t data[IN_HAND_MAX]
+
+cdef struct Quarantine:       # written by the arbiter, read by every worker before it looks at a datagram
+    uint64_t count
+    uint64_t hash[QUARANTINE_MAX]
+
 cdef struct CountersPage:
     uint64_t supervisor_heartbeat_ms   # its monotonic clock when its event loop last came round; the supervisor writes it
     uint8_t header[PAGE_HEADER - 8]    # free
     uint64_t counter[PAGE_WORKERS][PAGE_COUNTERS]
     LoadPage loads
+    Quarantine quarantine
+    InHand in_hand[PAGE_WORKERS]
 
 
 cdef inline void count(uint64_t* row, Counter column) noexcept nogil:
     row[<int>column] += 1
+
+
+# The hash by which a message is quarantined: the same in the arbiter and in every worker.
+cdef uint64_t quarantine_hash(const uint8_t* data, uint32_t length) noexcept nogil
 
 
 cdef class Page:

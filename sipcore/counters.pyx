@@ -2,13 +2,17 @@
 
 import mmap
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from sipcore.hashing cimport HashKey, siphash
 
 PAGE_SIZE = sizeof(CountersPage)
 COUNTERS_OFFSET = PAGE_HEADER
 COUNTERS_SHAPE = (PAGE_WORKERS, PAGE_COUNTERS)                # of uint64, native order
 LOADS_OFFSET = PAGE_HEADER + PAGE_WORKERS * PAGE_COUNTERS * sizeof(uint64_t)
 LOAD_FIELDS = ("started", "ended", "attempts", "responses", "failures", "busy_until_ms")
+IN_HAND_SIZE = sizeof(InHand)
+IN_HAND_OFFSET = PAGE_SIZE - PAGE_WORKERS * sizeof(InHand)
 LOADS_SHAPE = (PAGE_WORKERS, PAGE_DESTINATIONS, len(LOAD_FIELDS))
 
 # In the order of enum Counter; the rest of a row is free.
@@ -16,7 +20,7 @@ COUNTER_NAMES = (
     "heartbeat_ms", "pid", "live", "sequence", "datagrams_in", "datagrams_out", "requests", "responses", "retransmissions_in",
     "retransmissions_out", "refused", "local_replies", "stray_responses", "dropped", "send_errors", "unreachable", "inbox_in",
     "inbox_out", "inbox_dropped", "registers", "calls", "calls_answered", "calls_failed", "failovers", "transactions",
-    "transactions_total", "timeouts", "batches", "keepalives", "heir_responses", "parked", "log_dropped",
+    "transactions_total", "timeouts", "batches", "keepalives", "heir_responses", "parked", "log_dropped", "quarantined",
 )
 # What is set, not counted: sums over workers or time mean nothing but for transactions.
 GAUGES = frozenset({"heartbeat_ms", "pid", "live", "sequence", "transactions"})
@@ -24,7 +28,7 @@ GAUGES = frozenset({"heartbeat_ms", "pid", "live", "sequence", "transactions"})
 _COLUMN = {name: column for column, name in enumerate(COUNTER_NAMES)}
 _FIELD = {name: field for field, name in enumerate(LOAD_FIELDS)}
 
-assert len(COUNTER_NAMES) == COUNT_LOG_DROPPED + 1, "COUNTER_NAMES and enum Counter differ"
+assert len(COUNTER_NAMES) == COUNT_QUARANTINED + 1, "COUNTER_NAMES and enum Counter differ"
 assert len(LOAD_FIELDS) * sizeof(uint64_t) == sizeof(Load), "LOAD_FIELDS and struct Load differ"
 
 
@@ -84,6 +88,30 @@ cdef class Page:
         """Sets one of LOAD_FIELDS."""
         cdef int at = _named(_FIELD, field, "load field")
         (<uint64_t*>load_at(self.page, worker, slot))[at] = value
+
+
+    def in_hand(self, worker) -> bytes:
+        """The datagram that a worker is working on, or was when it died; empty where there is none."""
+        cdef InHand* hand = &self.page.in_hand[<int>_index(worker, PAGE_WORKERS, "worker")]
+        return hand.data[:min(hand.length, IN_HAND_MAX)]
+
+    def put_down(self, worker):
+        """Forgets what a worker had in hand."""
+        self.page.in_hand[<int>_index(worker, PAGE_WORKERS, "worker")].length = 0
+
+    def quarantine(self, bytes octets) -> int:
+        """Has every worker refuse this message from now on; its hash. Beyond QUARANTINE_MAX messages the oldest gives way."""
+        cdef uint64_t found = quarantine_hash(octets, <uint32_t>len(octets))
+        cdef Quarantine* table = &self.page.quarantine
+        table.hash[table.count % QUARANTINE_MAX] = found
+        table.count += 1
+        return found
+
+
+cdef uint64_t quarantine_hash(const uint8_t* data, uint32_t length) noexcept nogil:
+    cdef HashKey key
+    key.k0 = key.k1 = 0
+    return siphash(&key, data, length)
 
 
 cdef Load* load_at(CountersPage* page, worker, slot) except NULL:

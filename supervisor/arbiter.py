@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from sipcore import counters, steering
-from supervisor import config, launch, logs, rundir, sockets
+from supervisor import config, launch, logs, quarantine, rundir, sockets
 from supervisor.children import CRASH_DEATHS, CRASH_WINDOW_MS, EX_CONFIG, Child, spawn
 
 EX_OK, EX_UNAVAILABLE, EX_SOFTWARE = 0, 69, 70  # sysexits.h
@@ -109,6 +109,7 @@ class Arbiter:
             opened.callback(inbox.sender.close)
         self.page_fd = sockets.open_page(counters.PAGE_SIZE)
         self.page = counters.Page(self.page_fd)
+        self.quarantine = quarantine.Quarantine(self.page, self.run_dir.path)
         self.life_read, self.life_write = os.pipe()  # children see its end when we are gone, however that happened
         for fd in (self.page_fd, self.life_read, self.life_write):
             opened.callback(os.close, fd)
@@ -237,8 +238,21 @@ class Arbiter:
             self._stop(EX_CONFIG, now)
         else:
             self.log.error("%s (pid %d) %s; it is started again", child.name, pid, child.last_end)
+            self._blame(child)
             self._again(child, now)
         self._status()
+
+    def _blame(self, child: Child) -> None:
+        """The message that a worker had in hand when it died, if it dies of it once more, is refused from then on."""
+        if child.role != launch.ROLE_WORKER:
+            return
+        try:
+            path = self.quarantine.died(child.index)
+        except OSError as error:
+            self.log.error("a message that killed two workers is refused, but cannot be kept as a file: %s", error)
+            return
+        if path is not None:
+            self.log.critical("two workers died of one message: it is refused from now on, and kept in %s", path)
 
     def _again(self, child: Child, now: int) -> None:
         wait_ms = child.died(now)

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from sipcore.counters cimport Load
+from sipcore.counters cimport InHand, Load, Quarantine
 from sipcore.dispatcher cimport Dispatcher
 from sipcore.edits cimport Edits
 from sipcore.endpoint cimport Endpoint
@@ -86,6 +86,10 @@ cdef struct Edge:
     Location* location
     uint64_t* counter              # our row of the shared page
     Load* load                     # our row of loads
+    InHand* in_hand                # the datagram that would be to blame if we died now
+    const Quarantine* quarantine
+    uint32_t crash_length          # VIADUCT_CRASH_ON: die on a message that holds this text; for tests
+    uint8_t crash_text[64]
     int inbox_fd
     int inbox_peer[64]             # WORKERS_MAX sending ends
     Outbox outbox

@@ -82,6 +82,12 @@ cdef class Engine:
         self.edge.location = &location.location
         self.edge.counter = &page.page.counter[index][0]
         self.edge.load = &page.page.loads.load[index][0]
+        self.edge.in_hand = &page.page.in_hand[index]
+        self.edge.in_hand.length = 0
+        self.edge.quarantine = &page.page.quarantine
+        crash = os.environ.get("VIADUCT_CRASH_ON", "").encode()[:sizeof(self.edge.crash_text)]
+        self.edge.crash_length = len(crash)
+        memcpy(self.edge.crash_text, <const uint8_t*>crash, len(crash))
         self.edge.inbox_fd = launch.inbox_fd
         for peer, fd in enumerate(launch.inbox_peers):
             self.edge.inbox_peer[<int>peer] = fd

@@ -1,11 +1,12 @@
 """What happens to each datagram: the default profile, in the order in which edge scripts do it."""
 
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport abort, free, malloc
 from libc.string cimport memcpy
 
 from sipcore.counters cimport (
     COUNT_DATAGRAMS_IN, COUNT_DROPPED, COUNT_HEIR_RESPONSES, COUNT_INBOX_DROPPED, COUNT_INBOX_OUT, COUNT_KEEPALIVES, COUNT_PARKED,
-    COUNT_REFUSED, COUNT_REGISTERS, COUNT_REQUESTS, COUNT_RESPONSES, COUNT_STRAY_RESPONSES, count,
+    COUNT_QUARANTINED, COUNT_REFUSED, COUNT_REGISTERS, COUNT_REQUESTS, COUNT_RESPONSES, COUNT_STRAY_RESPONSES,
+    QUARANTINE_MAX, count, quarantine_hash,
 )
 from sipcore.edits cimport edits_apply, edits_pop_via, edits_reset
 from sipcore.endpoint cimport endpoint_set_host
@@ -29,6 +30,9 @@ from workers.proxy cimport proxy_branch_timer, proxy_cancel, proxy_response, pro
 from workers.transactions cimport FORKS_MAX, NONE, TX_OURS, Transaction, branch_find, transaction_find
 from workers.upstream cimport answer_stateless, upstream_ack, upstream_again, upstream_begin, upstream_timer
 
+cdef extern from "<string.h>" nogil:
+    void* memmem(const void* text, size_t length, const void* wanted, size_t wanted_length)
+
 cdef enum:
     SIP_PORT = 5060
     UNSUPPORTED_MAX = 512
@@ -40,6 +44,28 @@ cdef const char* RETRY_HEADER = b"Retry-After: 5\r\n"
 
 
 cdef void router_datagram(Edge* edge, const uint8_t* data, uint32_t length, const Endpoint* source, bint ours) noexcept nogil:
+    if edge.quarantine.count and _quarantined(edge, data, length):
+        count(edge.counter, COUNT_QUARANTINED)
+        return
+    memcpy(edge.in_hand.data, data, length)
+    edge.in_hand.length = length
+    if edge.crash_length and memmem(data, length, edge.crash_text, edge.crash_length) != NULL:
+        abort()
+    _route(edge, data, length, source, ours)
+    edge.in_hand.length = 0
+
+
+cdef bint _quarantined(const Edge* edge, const uint8_t* data, uint32_t length) noexcept nogil:
+    """It crashed a worker twice (supervisor/quarantine.py)."""
+    cdef uint64_t wanted = quarantine_hash(data, length)
+    cdef uint64_t i
+    for i in range(min(edge.quarantine.count, <uint64_t>QUARANTINE_MAX)):
+        if edge.quarantine.hash[i] == wanted:
+            return True
+    return False
+
+
+cdef void _route(Edge* edge, const uint8_t* data, uint32_t length, const Endpoint* source, bint ours) noexcept nogil:
     cdef Message* message = &edge.message
     cdef int reason = message_parse(message, data, length)
     cdef uint32_t owner

@@ -24,7 +24,10 @@ def page_fd():
 def test_the_layout():
     assert counters.COUNTERS_OFFSET == 4096
     assert counters.LOADS_OFFSET == 4096 + 64 * 128 * 8
-    assert counters.PAGE_SIZE == counters.LOADS_OFFSET + 64 * 1024 * 6 * 8
+    quarantine = counters.LOADS_OFFSET + 64 * 1024 * 6 * 8
+    in_hand = quarantine + 8 + 64 * 8
+    assert in_hand == counters.IN_HAND_OFFSET
+    assert counters.PAGE_SIZE == counters.IN_HAND_OFFSET + 64 * (8 + 65536)
 
 
 def test_names_stand_in_the_order_of_the_enum():
