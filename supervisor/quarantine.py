@@ -11,7 +11,7 @@ FOLDER = "quarantine"
 
 
 class Quarantine:
-    """page: where workers leave the datagram in hand and read what to refuse. directory: its `quarantine` keeps them."""
+    """page: where workers leave what is in hand, and read what to refuse. directory: its `quarantine` keeps it."""
 
     def __init__(self, page: Page, directory: Path) -> None:
         self.page = page
