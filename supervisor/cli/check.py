@@ -19,16 +19,14 @@ def checked(path: str | None) -> dict[str, Any]:
     except config.ConfigError as error:
         found["mistakes"] = [str(mistake) for mistake in error.mistakes]
         if error.settings is not None and not any(each.key.startswith("dispatcher") for each in error.mistakes):
-            found["mistakes"] += list_mistakes(error.settings["dispatcher"])
+            found["mistakes"] += read_list(error.settings["dispatcher"])[1]
         return found
     found["warnings"] += configuration.warnings
     dispatcher = configuration.settings["dispatcher"]
     if configuration.settings["registrar"]["auth"] == "none":
         found["warnings"].append(f"{found['path']}: {config.AUTH_NONE_WARNING}")
-    try:
-        parsed = dispatcher_list.read(dispatcher["list"], dispatcher)
-    except dispatcher_list.ListError as error:
-        found["mistakes"] = [str(problem) for problem in error.problems]
+    parsed, found["mistakes"] = read_list(dispatcher)
+    if parsed is None:
         return found
     found["warnings"] += [str(problem) for problem in parsed.warnings]
     found["destinations"] = len(parsed.entries)
@@ -40,10 +38,11 @@ def checked(path: str | None) -> dict[str, Any]:
     return found
 
 
-def list_mistakes(dispatcher: dict[str, Any]) -> list[str]:
-    """What is wrong with the list that a [dispatcher] section without mistakes names."""
+def read_list(dispatcher: dict[str, Any]) -> tuple[dispatcher_list.DispatcherList | None, list[str]]:
+    """(the list that a [dispatcher] section names, None where it would be refused; why). Names are not resolved."""
     try:
-        dispatcher_list.read(dispatcher["list"], dispatcher)
+        parsed = dispatcher_list.read(dispatcher["list"], dispatcher)
     except dispatcher_list.ListError as error:
-        return [str(problem) for problem in error.problems]
-    return []
+        return None, [str(problem) for problem in error.problems]
+    unusable = [str(problem) for problem in dispatcher_list.unusable(parsed)]
+    return None if unusable else parsed, unusable

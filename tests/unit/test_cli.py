@@ -262,6 +262,12 @@ def test_check_reads_the_list_of_destinations(tmp_path):
     assert f"{tmp_path}/dispatcher.list:2: " in result.output and f"{tmp_path}/dispatcher.list:3: " in result.output
 
 
+def test_check_refuses_what_a_start_would_refuse(tmp_path):
+    result = viaduct("check", "-c", configuration(tmp_path, AUTH, LIST + "1 sip:10.0.0.12;transport=tcp\n"))
+    assert result.exit_code == 1
+    assert f"{tmp_path}/dispatcher.list:2: " in result.stderr and "good" not in result.output
+
+
 def test_run_hands_over_to_the_arbiter(tmp_path, monkeypatch):
     handed = []
     monkeypatch.setattr(main.os, "execv", lambda program, words: handed.append((program, words)))
