@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -14,11 +15,15 @@ from rich.table import Table
 from benchmarks import micro, system
 from benchmarks.generate import PATTERNS
 from benchmarks.peers import PEERS
-from benchmarks.system import Point, Row
+from benchmarks.sipp import CALLERS, binary
+from benchmarks.system import GENERATORS, Point, Row
 
 EXIT_BAD = 1
 BASES = ("kamailio", "opensips", "floor", "relay")  # what ratios are given to
 WIDTH = 160  # columns where the output is no terminal
+# Growth: what a point's field becomes in turn.
+SWEEPS: dict[str, tuple[int, ...]] = {"workers": (1, 2, 3, 4), "bindings": (100, 10_000), "destinations": (2, 20, 200)}
+SWEEPS_FULL = {**SWEEPS, "bindings": (100, 10_000, 1_000_000)}
 QUIET_LOAD = 0.5  # a load average above which figures are doubtful
 
 
@@ -42,18 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
             micro.add_instructions(report["micro"])
         console.print(micro.table(report["micro"]))
     for scenario in (each for each in options.only if each != "micro"):
-        for rate in options.rates:
-            point = Point(
-                scenario,
-                rate,
-                options.seconds,
-                workers=options.workers,
-                sources=options.sources,
-                destinations=options.destinations,
-                bindings=options.bindings,
-                aors=options.aors,
-                host="::1" if options.ipv6 else "127.0.0.1",
-            )
+        for point in points(scenario, options):
             rows = measure(point, options.peers, console)
             console.print(table(point, rows))
             report["rows"] += [row.as_json() for row in rows]
@@ -62,6 +56,27 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(f"written: {options.json}")
     broken = [row for row in report["rows"] if row["proxy"] == "viaduct" and row["failure"]]
     return EXIT_BAD if broken else 0
+
+
+def points(scenario: str, options: argparse.Namespace) -> list[Point]:
+    """What is measured of a scenario: every rate, and at each rate every step of a sweep."""
+    found = []
+    for rate in options.rates:
+        point = Point(
+            scenario,
+            rate,
+            options.seconds,
+            workers=options.workers,
+            sources=options.sources if options.load == "light" else 1,
+            destinations=options.destinations,
+            bindings=options.bindings,
+            aors=options.aors,
+            host="::1" if options.ipv6 else "127.0.0.1",
+            load=options.load,
+        )
+        steps = (SWEEPS_FULL if options.full else SWEEPS).get(options.sweep, ())
+        found += [replace(point, **{options.sweep: step}) for step in steps] or [point]
+    return found
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -77,10 +92,20 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--destinations", type=int, default=2, help="callees in the dispatcher's list (2)")
     parser.add_argument("--bindings", type=int, default=0, help="registered before each measurement (0)")
     parser.add_argument("--aors", type=int, default=10_000, help="that the register scenario refreshes (10000)")
+    parser.add_argument("--load", choices=tuple(GENERATORS), default="light", help="who offers it (light)")
+    parser.add_argument("--sweep", choices=tuple(SWEEPS), help="measure each rate at several of these")
+    parser.add_argument("--full", action="store_true", help="sweep to 1,000,000 bindings (minutes for each proxy)")
     parser.add_argument("--instructions", action="store_true", help="of micro, by valgrind (two minutes)")
     parser.add_argument("--ipv6", action="store_true", help="over ::1")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, for benchmarks.compare")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.load == "sipp":
+        options.only = tuple(name for name in options.only if name in CALLERS)
+        if binary() is None:
+            parser.error("--load sipp: found no sipp on PATH, expected one (Debian: apt-get install sip-tester)")
+        if not options.only:
+            parser.error(f"--load sipp: found nothing of it in --only, expected some of {', '.join(CALLERS)}")
+    return options
 
 
 def rates(text: str) -> tuple[float, ...]:
@@ -106,7 +131,7 @@ def measure(point: Point, peers: tuple[str, ...], console: Console) -> list[Row]
     rows = []
     for name in peers:
         kind = PEERS[name]
-        if point.scenario not in kind.scenarios or kind.version() is None:
+        if point.scenario not in kind.scenarios or (point.load == "sipp" and not kind.proxy) or kind.version() is None:
             continue
         with console.status(f"{point.scenario} at {point.rate:,.0f}/s: {name}"):
             rows.append(system.run_point(name, point))
@@ -116,6 +141,7 @@ def measure(point: Point, peers: tuple[str, ...], console: Console) -> list[Row]
 def table(point: Point, rows: list[Row]) -> Table:
     around = [f"{point.workers} workers", f"{point.sources} sources", f"{point.destinations} destinations"]
     around += [f"{point.bindings:,} bindings"] if point.bindings else []
+    around += [f"load by {point.load}"] if point.load != "light" else []
     title = f"{point.scenario} at {point.rate:,.0f}/s for {point.seconds:g} s, {', '.join(around)}"
     shown = Table(title=title, title_justify="left")
     shown.add_column("proxy")

@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def key(row: dict) -> tuple:
     """What makes two rows comparable."""
-    point = row["point"]
+    point = {"load": "light", **row["point"]}  # older reports know no other
     return (*(point[name] for name in sorted(point) if name != "seconds"), row["proxy"])
 
 

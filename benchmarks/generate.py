@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from dataclasses import dataclass, field, fields
 
 from benchmarks import generator
@@ -110,6 +111,10 @@ class Field:
     def close(self) -> None:
         for each in (*self._callers, *self._callees):
             each.close()
+
+    def cpu_ns(self) -> int:
+        """CPU of the generator up to now: this process's."""
+        return time.process_time_ns()
 
     def run(self, peer: tuple[str, int], load: Load) -> Result:
         """Puts a load on the proxy at `peer` (numeric address, port); returns when it is over."""

@@ -36,6 +36,7 @@ class Peer:
 
     name = ""
     routed = True  # it record-routes
+    proxy = True  # it reads SIP, so that any user agent can call through it
     scenarios: tuple[str, ...] = ("calls", "register", "options", "mix")
 
     def __init__(self, destinations: Sequence[str], workers: int = 2, host: str = "127.0.0.1") -> None:
@@ -187,6 +188,7 @@ class Relay(Peer):
 
     name = "relay"
     routed = False
+    proxy = False
     sip = False
     scenarios = ("calls",)
 

@@ -13,10 +13,12 @@ from benchmarks import measure
 from benchmarks.edge import ROOT
 from benchmarks.generate import Field, Load, Result, drops
 from benchmarks.peers import PEERS, Peer
+from benchmarks.sipp import SippField
 
 WARM_RATE, WARM_S = 300.0, 0.5  # every worker has served, allocated and loaded what it needs
 FILL_RATE = 4000.0  # REGISTERs a second that fill the location table before a measurement
 FILL_DRAIN_S = 10.0
+GENERATORS = {"light": Field, "sipp": SippField}
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Point:
     bindings: int = 0  # in the location table before the measurement begins
     aors: int = 10_000
     host: str = "127.0.0.1"
+    load: str = "light"  # of GENERATORS
 
 
 @dataclass
@@ -58,7 +61,7 @@ def run_point(name: str, point: Point) -> Row:
     """Measures one proxy at one point; its failure to start or to answer is a Row too."""
     kind = PEERS[name]
     row = Row(name, kind.version() or "", point)
-    with Field(point.sources, point.destinations, point.host) as load_field:
+    with GENERATORS[point.load](point.sources, point.destinations, point.host) as load_field:
         try:
             with kind(load_field.destinations, point.workers, point.host) as peer:
                 if point.bindings and "register" in kind.scenarios:
@@ -74,9 +77,9 @@ def run_point(name: str, point: Point) -> Row:
     return row
 
 
-def _measure(row: Row, load_field: Field, peer: Peer, load: Load) -> None:
+def _measure(row: Row, load_field: Field | SippField, peer: Peer, load: Load) -> None:
     pids = peer.pids()
-    before, dropped, own = measure.cost(pids), drops({peer.address[1]}), time.process_time_ns()
+    before, dropped, own = measure.cost(pids), drops({peer.address[1]}), load_field.cpu_ns()
     begin = time.monotonic_ns()
     result = load_field.run(peer.address, load)
     elapsed_ns = time.monotonic_ns() - begin
@@ -85,7 +88,7 @@ def _measure(row: Row, load_field: Field, peer: Peer, load: Load) -> None:
     row.result = result
     row.cpu_us = (after.cpu_ns - before.cpu_ns) / 1000 / done
     row.busy = (after.cpu_ns - before.cpu_ns) / elapsed_ns
-    row.generator_cpu_us = (time.process_time_ns() - own) / 1000 / done
+    row.generator_cpu_us = (load_field.cpu_ns() - own) / 1000 / done
     row.pss = after.pss
     row.messages_s = (result.sent + result.received) * 1e9 / elapsed_ns
     row.dropped = drops({peer.address[1]}) - dropped

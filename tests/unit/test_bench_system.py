@@ -113,3 +113,30 @@ def test_what_is_not_known_is_refused(arguments, capsys):
     with pytest.raises(SystemExit):
         bench.parse(arguments)
     assert "expected" in capsys.readouterr().err
+
+
+def test_a_sweep_is_every_step_at_every_rate():
+    options = bench.parse(["--rates", "10,20", "--sweep", "destinations"])
+    found = [(point.rate, point.destinations) for point in bench.points("calls", options)]
+    assert found == [(rate, count) for rate in (10, 20) for count in (2, 20, 200)]
+    options = bench.parse(["--sweep", "bindings", "--full", "--rates", "10"])
+    assert [point.bindings for point in bench.points("register", options)] == [100, 10_000, 1_000_000]
+    assert [point.workers for point in bench.points("calls", bench.parse(["--rates", "10"]))] == [2]
+
+
+def test_sipp_offers_what_it_can(monkeypatch, capsys):
+    monkeypatch.setattr(bench, "binary", lambda: "/usr/bin/sipp")
+    assert bench.parse(["--load", "sipp"]).only == ("calls", "register", "options")
+    for arguments in (["--only", "micro"], []):
+        if not arguments:
+            monkeypatch.setattr(bench, "binary", lambda: None)
+        with pytest.raises(SystemExit):
+            bench.parse(["--load", "sipp", *arguments])
+        assert "--load sipp: found no" in capsys.readouterr().err
+
+
+def test_an_older_report_compares_with_a_newer():
+    row = report(100, 20)["rows"][0]
+    key = compare.key(row)
+    del row["point"]["load"]
+    assert compare.key(row) == key
