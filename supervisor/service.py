@@ -37,6 +37,7 @@ class Supervisor:
         self.run_dir = Path(launch.run_dir)
         self.started = time.monotonic()
         self.stopping = asyncio.Event()
+        self.reloading = asyncio.Lock()  # one reload at a time: names are resolved in the middle of it
         self.table = LocationTable()
         self.log = Log(open_store(self.settings["store"]["url"]), Registrations(self.table, self.settings), self._send)
         self.destinations = Destinations()
@@ -109,7 +110,8 @@ class Supervisor:
 
     async def load_list(self):
         """Reads the list and takes it, whole or not at all (ListError, OSError); (Diff, warnings)."""
-        return self._take_new_list(*await self._read_list(self.settings))
+        async with self.reloading:
+            return self._take_new_list(*await self._read_list(self.settings))
 
     async def _read_list(self, settings):
         """(the list that these settings name, its addresses), without taking it. ListError, OSError."""
@@ -159,6 +161,10 @@ class Supervisor:
 
     async def reload(self):
         """HUP: the configuration and the list again, both or neither."""
+        async with self.reloading:
+            await self._reload()
+
+    async def _reload(self):
         try:
             fresh = config.load(self.launch.config_path)
             settings = config.reloaded(self.settings, fresh.settings)

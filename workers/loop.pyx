@@ -38,6 +38,8 @@ cdef enum:
     TAG_PYTHON = 1001
     PIPE_BUF = 4096          # what POLLOUT promises (pipe(7))
 
+CALL_LEVELS = ("debug", "info")  # at which call lines, which are info, are written
+
 WAKE_PYTHON = 1              # flags that poll() returns: a descriptor added by watch() is ready
 WAKE_REGISTERS = 2           # REGISTERs wait
 
@@ -195,7 +197,7 @@ cdef class Engine:
         self.edge.settings.t4_ms = timers["t4_ms"]
         self.edge.settings.timer_c_ms = timers["timer_c_ms"]
         self.edge.heir_until_ms = self.started_ms + timers["timer_c_ms"] + 64 * timers["t1_ms"]
-        self.edge.settings.log_calls = settings["log"]["calls"]
+        self.edge.settings.log_calls = settings["log"]["calls"] and settings["log"]["level"] in CALL_LEVELS
         self.edge.settings.log_json = settings["log"]["format"] == "json"
 
     cdef _take_names(self, names):

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import select
 
 import pytest
 from engine_bench import Bench, answer
@@ -35,8 +36,9 @@ def log():
 def make(log):
     made = []
 
-    def one(destinations=1, *, form="json", calls=True, **sections):
-        made.append(Bench(destinations, log_fd=log.writer, log={"format": form, "calls": calls}, **sections))
+    def one(destinations=1, *, form="json", calls=True, level="info", **sections):
+        settings = {"format": form, "calls": calls, "level": level}
+        made.append(Bench(destinations, log_fd=log.writer, log=settings, **sections))
         return made[-1]
 
     yield one
@@ -136,6 +138,15 @@ def test_without_calls_there_are_no_lines(make, log):
     phone.expect(100, 500)
     with pytest.raises(BlockingIOError):
         os.read(log.reader, 1)
+
+
+@pytest.mark.parametrize(("level", "lines"), [("debug", 1), ("info", 1), ("notice", 0), ("error", 0)])
+def test_a_line_is_info(make, log, level, lines):
+    bench = make(1, level=level)
+    phone = bench.agent()
+    bench.place(phone)
+    assert (select.select([log.reader], [], [], 0)[0] != []) == bool(lines)
+
 
 
 def test_a_reader_that_is_too_slow_holds_nobody_up(make, log):
