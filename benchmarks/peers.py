@@ -204,18 +204,16 @@ class Relay(Peer):
         family = socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET
         callees = [endpoint.pack("udp", *uri_address(uri)) for uri in self.destinations]
         own = host_port(*self.address).encode()
-        code = f"from benchmarks.relay import relay; relay({{}}, {own!r}, {callees!r}, sip={self.sip})"
+        call = f"relay(int(sys.argv[1]), {own!r}, {callees!r}, sip={self.sip})"
+        command = [sys.executable, "-c", f"import sys; from benchmarks.relay import relay; {call}"]
         for _ in range(self.workers):
             with socket.socket(family, socket.SOCK_DGRAM) as opened:
                 opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 with contextlib.suppress(PermissionError):
                     opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
                 opened.bind(self.address)
-                self.processes.append(
-                    subprocess.Popen(
-                        [sys.executable, "-c", code.format(opened.fileno())], cwd=ROOT, pass_fds=[opened.fileno()]
-                    )
-                )
+                number = opened.fileno()
+                self.processes.append(subprocess.Popen([*command, str(number)], cwd=ROOT, pass_fds=[number]))
 
     def pids(self) -> list[int]:
         return [process.pid for process in self.processes]

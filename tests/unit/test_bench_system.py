@@ -35,6 +35,12 @@ def test_a_stopped_peer_leaves_nothing_behind():
     assert not peer.directory.exists()
 
 
+def test_any_port_of_a_callee_will_do():
+    braces = "sip:127.0.0.1:31611"  # 0x7B7B
+    with PEERS["relay"]([braces], 1) as peer:
+        assert len(peer.pids()) == 1
+
+
 @pytest.mark.skipif(Kamailio.version() is None, reason="kamailio is not installed (apt-get install kamailio)")
 def test_kamailio_does_what_is_measured():
     with Field(4, 2) as field, Kamailio(field.destinations, 2) as peer:
