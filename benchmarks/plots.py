@@ -22,6 +22,7 @@ LOOKS = {
     "floor": ("#666666", "v"),
     "relay": ("#aaaaaa", "x"),
 }
+DASHES = ("-", "--", ":", "-.")  # the rates of a sweep
 MEASURES = {"cpu": "CPU, microseconds each", "p99": "99 of 100 answered within, ms"}
 
 Curve = list[tuple[float, float]]
@@ -59,7 +60,7 @@ def draw_all(report: dict, directory: Path) -> list[Path]:
     for scenario, axis, rows in groups(report["rows"]):
         for measure, title in MEASURES.items():
             path = directory / f"{scenario}-{axis}-{measure}.png"
-            draw(path, curves(rows, axis, measure), f"{scenario}: {title}", axis, caption(report, rows))
+            draw(path, curves(rows, axis, measure), f"{scenario}: {title}", axis, caption(report, rows, axis))
             paths.append(path)
     return paths
 
@@ -90,14 +91,16 @@ def value(row: dict, measure: str) -> float:
     return max(row["result"][name]["p99"] for name in ("setup_us", "other_us")) / 1000
 
 
-def caption(report: dict, rows: list[dict]) -> str:
+def caption(report: dict, rows: list[dict], axis: str) -> str:
     """What, where and when, so that a figure that travels alone still says it."""
     machine, point = report["machine"], rows[0]["point"]
     versions = ", ".join(dict.fromkeys(f"{row['proxy']} {row['version']}" for row in rows))
+    around = "".join(
+        f"{point[name]:,} {name}, " for name in ("workers", "sources", "destinations", "bindings") if name != axis
+    )
     return (
         f"{machine['cores']} x {machine['cpu']}, Linux {machine['kernel']}, commit {report['commit']}, "
-        f"{report['started']}\n{point['workers']} workers, {point['sources']} sources, {point['destinations']} "
-        f"destinations, {point['seconds']:g} s a point; {versions}"
+        f"{report['started']}\n{around}{point['seconds']:g} s a point; {versions}"
     )
 
 
@@ -106,14 +109,20 @@ def draw(path: Path, lines: dict[str, Curve], title: str, axis: str, words: str)
 
     figure = Figure(figsize=SIZE_INCHES, dpi=DOTS_AN_INCH, layout="constrained")
     axes = figure.add_subplot()
+    rates = list(dict.fromkeys(name.partition(", ")[2] for name in lines))
     for name, points in lines.items():
-        colour, marker = LOOKS.get(name.split(",")[0], (None, "."))
-        axes.plot(*zip(*points, strict=True), label=name, color=colour, marker=marker)
+        proxy, _, rate = name.partition(", ")
+        colour, marker = LOOKS.get(proxy, (None, "."))
+        dashes = DASHES[rates.index(rate) % len(DASHES)]
+        axes.plot(*zip(*points, strict=True), label=name, color=colour, marker=marker, linestyle=dashes)
     axes.set_title(title, loc="left")
     axes.set_xlabel("a second" if axis == "rate" else axis)
     axes.set_ylim(bottom=0)
     if axis in ("bindings", "destinations"):
         axes.set_xscale("log")
+    if axis != "rate":
+        steps = sorted({at for points in lines.values() for at, _ in points})
+        axes.set_xticks(steps, [f"{step:,}" for step in steps])
     axes.grid(alpha=0.3)
     axes.legend()
     figure.supxlabel(words, fontsize=6, x=0.01, ha="left")

@@ -52,7 +52,8 @@ def test_what_failed_is_not_drawn():
 
 
 def test_a_caption_names_machine_commit_and_versions():
-    words = plots.caption(BY_RATE, BY_RATE["rows"])
+    words = plots.caption(BY_RATE, BY_RATE["rows"], "workers")
+    assert "64 sources" in words and "2 workers" not in words  # these are the axis
     assert "2 x x, Linux 6.1, commit abc, now" in words and words.endswith("viaduct 1.2, kamailio 1.2")
 
 
