@@ -16,10 +16,11 @@ from sipcore.location cimport AOR_MAX, Binding, Record, binding_contact, locatio
 from sipcore.message cimport Header, Message, message_find, message_next, message_request_uri
 from sipcore.slices cimport Slice, bytes_eq, bytes_ieq
 from sipcore.uri cimport SCHEME_TEL, uri_aor, uri_param
+from workers.branches cimport Target, branch_start
 from workers.datagram cimport NO_BRANCH, outbox_put
 from workers.edge cimport ENDED_MAX, Name
 from workers.forward cimport Forward, branch_key, edge_room, forward_write
-from workers.proxy cimport Target, proxy_branch, proxy_next, proxy_refuse, proxy_settle
+from workers.proxy cimport proxy_next, proxy_refuse, proxy_settle
 from workers.transactions cimport (
     FORKS_MAX, NONE, TX_CALL, TX_DISPATCH, TX_FROM_DESTINATION, TX_IN_DIALOG, TX_RECORD_ROUTE, TX_TO_CLIENT,
     Buffer, Transaction, buffer_new,
@@ -216,7 +217,7 @@ cdef void profile_in_dialog(Edge* edge, const Endpoint* source, uint64_t key) no
         _count_end(edge, &routes)
     if message.method == METHOD_INVITE:
         upstream_reply(edge, number, message, 100, "Trying", NULL, 0)
-    if not proxy_branch(edge, number, message, &to, 0, 0):
+    if not branch_start(edge, number, message, &to, 0, 0):
         proxy_settle(edge, number)
 
 
@@ -286,7 +287,7 @@ cdef void _to_client(Edge* edge, uint32_t number, const Uri* uri) noexcept nogil
     if found == 0:
         proxy_refuse(edge, number, &edge.message, 480, "Temporarily Unavailable")
     elif uri.scheme != SCHEME_TEL and _name_of(edge, edge.message.data, uri) == NULL and _follow_uri(edge, uri, &to):
-        if not proxy_branch(edge, number, &edge.message, &to, 0, 0):
+        if not branch_start(edge, number, &edge.message, &to, 0, 0):
             proxy_settle(edge, number)
     else:
         proxy_refuse(edge, number, &edge.message, 404, "Not Found")

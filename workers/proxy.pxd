@@ -1,19 +1,10 @@
 """Towards the targets: what a stateful proxy does with its branches (RFC 3261 16.6 to 16.10): responses, failover, CANCEL, timers."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 
-from sipcore.endpoint cimport Endpoint
 from sipcore.message cimport Message
 from workers.edge cimport Edge
 
-cdef struct Target:          # a contact to try, packed one behind the other in a buffer, highest q first
-    Endpoint to
-    uint16_t q
-    uint16_t uri_length      # the contact follows, padded to 4 octets
-
-# One branch; `request` is the transaction's request, parsed. False: it could not be sent.
-cdef bint proxy_branch(Edge* edge, uint32_t number, const Message* request, const Endpoint* to, uint32_t destination,
-                       uint16_t target) noexcept nogil
 # Launches what is to be tried next: the next destination, or all contacts of the next q. How many.
 cdef int proxy_next(Edge* edge, uint32_t number, const Message* request) noexcept nogil
 # Where every branch has its verdict: tries the next target, or sends the best response.
@@ -25,4 +16,4 @@ cdef void proxy_cancel(Edge* edge, uint32_t number) noexcept nogil
 cdef void proxy_response(Edge* edge, uint32_t branch) noexcept nogil
 # The transport to this branch's target failed.
 cdef void proxy_unreachable(Edge* edge, uint32_t branch) noexcept nogil
-cdef void proxy_branch_timer(Edge* edge, uint32_t branch) noexcept nogil
+cdef void proxy_timer(Edge* edge, uint32_t branch) noexcept nogil

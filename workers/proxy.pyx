@@ -1,9 +1,7 @@
-"""Towards the targets: branches, failover, the best response and CANCEL (RFC 3261 16.6 to 16.10)."""
+"""Towards the targets: what to try next, the best response, CANCEL and silence (RFC 3261 16.6 to 16.10)."""
 
-from libc.string cimport memcpy
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint64_t
 
-from sipcore.build cimport build_ack, build_cancel
-from sipcore.cookie cimport COOKIE_CALLEE_FLOW, COOKIE_CALLER_FLOW, COOKIE_COUNTED
 from sipcore.counters cimport (
     COUNT_CALLS_ANSWERED, COUNT_CALLS_FAILED, COUNT_FAILOVERS, COUNT_RETRANSMISSIONS_OUT, COUNT_TIMEOUTS, COUNT_UNREACHABLE, Load, count,
 )
@@ -13,135 +11,30 @@ from sipcore.dispatcher cimport (
 )
 from sipcore.edits cimport edits_apply, edits_pop_via, edits_reset
 from sipcore.hashing cimport siphash
-from sipcore.headers cimport HDR_RETRY_AFTER, METHOD_CANCEL, METHOD_INVITE
-from sipcore.message cimport Header, message_find, message_parse, message_request_uri
-from sipcore.slices cimport Slice, slice_number
+from sipcore.headers cimport METHOD_CANCEL, METHOD_INVITE
+from sipcore.message cimport message_parse, message_request_uri
+from sipcore.slices cimport Slice
 from sipcore.transaction cimport (
-    ACTION_ACK, ACTION_FAIL, ACTION_PASS, ACTION_REPLAY, ACTION_RETRANSMIT_OFF, ACTION_TIMEOUT_OFF, ACTION_WAIT, EVENT_1XX,
-    EVENT_RETRANSMIT, EVENT_TIMEOUT, EVENT_TRANSPORT, EVENT_WAITED, MACHINE_CLIENT, MACHINE_INVITE_CLIENT, STATE_ACCEPTED, STATE_PROCEEDING,
-    STATE_TERMINATED, STATE_TRYING, Step, event_of_status, transaction_step,
+    ACTION_ACK, ACTION_FAIL, ACTION_PASS, ACTION_REPLAY, ACTION_RETRANSMIT_OFF, ACTION_TIMEOUT_OFF, ACTION_WAIT, EVENT_RETRANSMIT,
+    EVENT_TIMEOUT, EVENT_TRANSPORT, EVENT_WAITED, MACHINE_CLIENT, MACHINE_INVITE_CLIENT, STATE_PROCEEDING, STATE_TRYING, Step,
+    event_of_status, transaction_step,
 )
 from sipcore.uri cimport Uri
+from workers.branches cimport (
+    Target, branch_acknowledge, branch_cancel, branch_outcome, branch_retry_after, branch_send, branch_start, destination_load,
+)
 from workers.calllog cimport call_line
-from workers.datagram cimport NO_BRANCH, SLOT, outbox_put
-from workers.forward cimport Forward, branch_key, edge_room, forward_write
+from workers.datagram cimport SLOT
+from workers.forward cimport edge_room
 from workers.transactions cimport (
-    BRANCH_CANCEL_WANTED, BRANCH_CANCELLED, BRANCH_COUNTED, BRANCH_ENDED, BRANCH_PASSED_OVER, NONE, TRIED_MAX, TX_CALL,
-    TX_CANCELLED, TX_DISPATCH, TX_FINAL, TX_FROM_DESTINATION, TX_IN_DIALOG, TX_RECORD_ROUTE, TX_TO_CLIENT,
-    Branch, Transaction, branch_arm, branch_new, buffer_copy, buffer_free,
+    BRANCH_CANCEL_WANTED, BRANCH_CANCELLED, BRANCH_ENDED, BRANCH_PASSED_OVER, NONE, TRIED_MAX, TX_CALL, TX_CANCELLED, TX_DISPATCH,
+    TX_FINAL, TX_IN_DIALOG, Branch, Transaction, branch_arm, buffer_copy, buffer_free,
 )
 from workers.upstream cimport upstream_drop, upstream_reply, upstream_request, upstream_send
 
 cdef enum:
     STATUS_SILENT = 408      # a branch that never answered counts as this (RFC 3261 16.8, 16.9)
     STATUS_UNREACHABLE = 503
-    RETRY_AFTER_MOST_S = 1 << 30
-    PATIENCE_MS = 5000       # the least for requests other than INVITE: a 100 may come after 3.5 s
-
-
-# --- branches ---------------------------------------------------------------------------------------------------------------
-
-cdef void _forward_of(const Edge* edge, const Transaction* transaction, const Branch* branch, Forward* forward) noexcept nogil:
-    """How this branch's request leaves: the same each time it is asked for."""
-    cdef Target* target
-    forward.key = branch.key
-    forward.source = transaction.source
-    forward.to = branch.to
-    forward.record_route = transaction.flags & TX_RECORD_ROUTE
-    forward.destination = branch.destination if branch.destination else transaction.destination
-    forward.flags = 0
-    if not transaction.flags & TX_FROM_DESTINATION:
-        forward.flags |= COOKIE_CALLER_FLOW
-    if transaction.flags & TX_TO_CLIENT:
-        forward.flags |= COOKIE_CALLEE_FLOW
-    if forward.destination and transaction.method == METHOD_INVITE:
-        forward.flags |= COOKIE_COUNTED
-    forward.pop_routes = transaction.pop_routes
-    forward.uri = NULL
-    if branch.target and transaction.targets != NULL:
-        target = <Target*>(transaction.targets.data + branch.target - 1)
-        forward.uri = <uint8_t*>target + sizeof(Target)
-        forward.uri_length = target.uri_length
-
-
-cdef bint _send_request(Edge* edge, uint32_t number, const Message* request) noexcept nogil:
-    cdef Branch* branch = &edge.transactions.branch[number]
-    cdef Forward forward
-    cdef int length
-    _forward_of(edge, &edge.transactions.transaction[branch.transaction], branch, &forward)
-    length = forward_write(edge, request, &forward, edge_room(edge))
-    if length < 0:
-        return False
-    outbox_put(&edge.outbox, &branch.to, <uint32_t>length, branch.key)
-    return True
-
-
-cdef bint proxy_branch(Edge* edge, uint32_t number, const Message* request, const Endpoint* to, uint32_t destination,
-                       uint16_t target) noexcept nogil:
-    cdef Transaction* transaction = &edge.transactions.transaction[number]
-    cdef uint32_t at = branch_new(&edge.transactions, number, branch_key(edge, request, &request.via, transaction.attempts))
-    cdef Branch* branch
-    cdef Load* load
-    if at == NONE:
-        return False
-    branch = &edge.transactions.branch[at]
-    branch.machine = MACHINE_INVITE_CLIENT if transaction.method == METHOD_INVITE else MACHINE_CLIENT
-    branch.state = STATE_TRYING
-    branch.index = transaction.attempts
-    branch.to = to[0]
-    branch.destination = destination
-    branch.target = target
-    branch.sent_ms = edge.now_ms
-    branch.interval_ms = <uint32_t>edge.settings.t1_ms
-    branch.retransmit_ms = edge.now_ms + edge.settings.t1_ms                # Timer A, E
-    branch.expire_ms = edge.now_ms + _patience_ms(edge, transaction, destination)  # Timer B, F
-    transaction.attempts += 1
-    branch_arm(&edge.transactions, at)
-    load = _load_of(edge, destination)
-    if load != NULL:
-        load.attempts += 1
-    if not _send_request(edge, at, request):
-        branch.flags |= BRANCH_ENDED
-        branch.state = STATE_TERMINATED
-        branch.retransmit_ms = branch.expire_ms = 0
-        branch_arm(&edge.transactions, at)
-        return False
-    return True
-
-
-cdef int64_t _patience_ms(const Edge* edge, const Transaction* transaction, uint32_t destination) noexcept nogil:
-    """How long silence is borne: the destination's own time where another can be tried, else 64*T1. Other requests than INVITE are not
-    answered with 100 in time (RFC 4320 4.1), so their silence says little."""
-    cdef int32_t index
-    cdef int64_t patience_ms
-    if transaction.flags & TX_DISPATCH:
-        index = dispatcher_by_id(edge.dispatcher, destination)
-        if index != DESTINATION_NONE:
-            patience_ms = edge.dispatcher.destination[index].first_response_ms
-            if transaction.method != METHOD_INVITE:
-                patience_ms = max(patience_ms, <int64_t>PATIENCE_MS)
-            return min(patience_ms, 64 * edge.settings.t1_ms)
-    return 64 * edge.settings.t1_ms
-
-
-cdef Load* _load_of(const Edge* edge, uint32_t destination) noexcept nogil:
-    cdef int32_t index
-    if destination == 0 or edge.dispatcher == NULL:
-        return NULL
-    index = dispatcher_by_id(edge.dispatcher, destination)
-    return &edge.load[edge.dispatcher.destination[index].slot] if index != DESTINATION_NONE else NULL
-
-
-cdef void _outcome(Edge* edge, Branch* branch, bint failed) noexcept nogil:
-    """Writes the branch's verdict on its destination into the load page, once."""
-    cdef Load* load = _load_of(edge, branch.destination)
-    if load == NULL or branch.flags & BRANCH_COUNTED:
-        return
-    branch.flags |= BRANCH_COUNTED
-    if failed:
-        load.failures += 1
-    else:
-        load.responses += 1
 
 
 # --- what to try next -------------------------------------------------------------------------------------------------------
@@ -197,7 +90,7 @@ cdef int _next_destination(Edge* edge, uint32_t number, const Message* request) 
         destination = &edge.dispatcher.destination[index]
         transaction.tried[transaction.tried_count] = destination.id
         transaction.tried_count += 1
-        if proxy_branch(edge, number, request, &destination.endpoint, destination.id, 0):
+        if branch_start(edge, number, request, &destination.endpoint, destination.id, 0):
             return 1
     return 0
 
@@ -219,7 +112,7 @@ cdef int _next_contacts(Edge* edge, uint32_t number, const Message* request) noe
             if target.q != q:
                 break
             transaction.targets_at += <uint16_t>(sizeof(Target) + ((target.uri_length + 3u) & ~3u))
-            launched += proxy_branch(edge, number, request, &target.to, 0, <uint16_t>(at + 1))
+            launched += branch_start(edge, number, request, &target.to, 0, <uint16_t>(at + 1))
     return launched
 
 
@@ -313,7 +206,7 @@ cdef void proxy_response(Edge* edge, uint32_t at) noexcept nogil:
     step = transaction_step(branch.machine, branch.state, event_of_status(response.status))
     branch.state = step.state
     if step.actions & ACTION_ACK:
-        _acknowledge(edge, at)
+        branch_acknowledge(edge, at)
     if not step.actions & ACTION_PASS:
         return
     branch.status = response.status
@@ -342,7 +235,7 @@ cdef void _provisional(Edge* edge, uint32_t at, uint16_t actions) noexcept nogil
         branch.expire_ms = edge.now_ms + edge.settings.timer_c_ms  # 16.7 step 2
     branch_arm(&edge.transactions, at)
     if branch.flags & (BRANCH_CANCEL_WANTED | BRANCH_PASSED_OVER) and not branch.flags & BRANCH_CANCELLED:
-        _send_cancel(edge, at)
+        branch_cancel(edge, at)
     if branch.flags & BRANCH_PASSED_OVER or transaction.flags & TX_FINAL or status == 100:
         return
     if transaction.ringing_ms == 0:
@@ -358,12 +251,12 @@ cdef void _success(Edge* edge, uint32_t at) noexcept nogil:
     cdef Load* load
     branch.flags |= BRANCH_ENDED
     branch_arm(&edge.transactions, at)
-    _outcome(edge, branch, False)
+    branch_outcome(edge, branch, False)
     if first or transaction.method == METHOD_INVITE:  # every 2xx to an INVITE passes (16.7 step 5)
         _pass(edge, number, &edge.message)
     if not first:
         return
-    load = _load_of(edge, branch.destination if branch.destination else transaction.destination)
+    load = destination_load(edge, branch.destination if branch.destination else transaction.destination)
     if load != NULL and transaction.method == METHOD_INVITE and not transaction.flags & TX_IN_DIALOG:
         load.started += 1
     if transaction.flags & TX_CALL:
@@ -382,9 +275,9 @@ cdef void _failure(Edge* edge, uint32_t at) noexcept nogil:
     branch_arm(&edge.transactions, at)
     if branch.flags & BRANCH_PASSED_OVER:  # its verdict was in when the next one was tried
         return
-    _outcome(edge, branch, False)  # a failure, but an answer: what it says may be the far end's
+    branch_outcome(edge, branch, False)  # a failure, but an answer: what it says may be the far end's
     if status == 503:
-        _honour_retry_after(edge, branch)
+        branch_retry_after(edge, branch)
     if _better(edge, transaction, status):
         transaction.best_status = <uint16_t>status
         transaction.best = buffer_copy(&edge.transactions, transaction.best, edge.message.data, edge.message.size)
@@ -412,28 +305,6 @@ cdef bint _helpful(int status) noexcept nogil:
     return status == 401 or status == 407 or status == 415 or status == 420 or status == 484
 
 
-cdef void _honour_retry_after(Edge* edge, const Branch* branch) noexcept nogil:
-    """RFC 3261 21.5.4, up to the configured cap: a destination must not take itself away for long."""
-    cdef const Header* header = message_find(&edge.message, HDR_RETRY_AFTER)
-    cdef int32_t index = dispatcher_by_id(edge.dispatcher, branch.destination) if branch.destination else DESTINATION_NONE
-    cdef uint32_t end
-    cdef int64_t seconds
-    cdef Slice digits
-    if header == NULL or index == DESTINATION_NONE:
-        return
-    end = header.value
-    while end < header.value + header.value_length and 48 <= edge.message.data[end] <= 57:
-        end += 1
-    digits.start = header.value
-    digits.length = end - header.value
-    seconds = slice_number(edge.message.data, digits, RETRY_AFTER_MOST_S)
-    if seconds <= 0:
-        return
-    seconds = min(seconds * 1000, edge.settings.retry_after_cap_ms)
-    edge.dispatcher.destination[index].retry_at_ms = edge.now_ms + seconds
-    edge.load[edge.dispatcher.destination[index].slot].busy_until_ms = <uint64_t>(edge.now_ms + seconds)
-
-
 cdef void _release(Edge* edge, Transaction* transaction) noexcept nogil:
     """An answered INVITE with one branch needs its texts no more: what is left waits out its timers. Others may still have to cancel or
     to acknowledge."""
@@ -445,51 +316,7 @@ cdef void _release(Edge* edge, Transaction* transaction) noexcept nogil:
     transaction.request = transaction.best = transaction.targets = NULL
 
 
-# --- ACK and CANCEL of our own ----------------------------------------------------------------------------------------------
-
-cdef const Message* _as_sent(Edge* edge, uint32_t at) noexcept nogil:
-    """The branch's request as it left, built again into the scratch and parsed; NULL where its text is gone."""
-    cdef Branch* branch = &edge.transactions.branch[at]
-    cdef const Message* request = upstream_request(edge, branch.transaction)
-    cdef Forward forward
-    cdef int length
-    if request == NULL:
-        return NULL
-    _forward_of(edge, &edge.transactions.transaction[branch.transaction], branch, &forward)
-    length = forward_write(edge, request, &forward, edge.scratch)
-    if length < 0 or message_parse(&edge.other, edge.scratch, <uint32_t>length) < 0:
-        return NULL
-    return &edge.other
-
-
-cdef void _acknowledge(Edge* edge, uint32_t at) noexcept nogil:
-    cdef const Message* sent = _as_sent(edge, at)
-    cdef int length
-    if sent == NULL:
-        return
-    length = build_ack(sent, &edge.message, edge_room(edge), SLOT)
-    if length > 0:
-        outbox_put(&edge.outbox, &edge.transactions.branch[at].to, <uint32_t>length, NO_BRANCH)
-
-
-cdef void _send_cancel(Edge* edge, uint32_t at) noexcept nogil:
-    """CANCEL, retransmitted as a request of its own; its INVITE is given 64*T1 to answer (RFC 3261 9.1)."""
-    cdef Branch* branch = &edge.transactions.branch[at]
-    cdef const Message* sent = _as_sent(edge, at)
-    cdef int length
-    if sent == NULL:
-        return
-    length = build_cancel(sent, edge_room(edge), SLOT)
-    if length <= 0:
-        return
-    outbox_put(&edge.outbox, &branch.to, <uint32_t>length, NO_BRANCH)
-    if not branch.flags & BRANCH_CANCELLED:
-        branch.flags |= BRANCH_CANCELLED
-        branch.interval_ms = <uint32_t>edge.settings.t1_ms
-        branch.expire_ms = edge.now_ms + 64 * edge.settings.t1_ms
-    branch.retransmit_ms = edge.now_ms + branch.interval_ms
-    branch_arm(&edge.transactions, at)
-
+# --- CANCEL -----------------------------------------------------------------------------------------------------------------
 
 cdef void _cancel_others(Edge* edge, uint32_t number, uint32_t besides) noexcept nogil:
     """Cancels every branch of an INVITE that has no final response, now or at its first provisional (16.10)."""
@@ -502,7 +329,7 @@ cdef void _cancel_others(Edge* edge, uint32_t number, uint32_t besides) noexcept
         branch = &edge.transactions.branch[at]
         if at != besides and not branch.flags & (BRANCH_ENDED | BRANCH_CANCELLED):
             if branch.state == STATE_PROCEEDING:
-                _send_cancel(edge, at)
+                branch_cancel(edge, at)
             elif branch.state == STATE_TRYING:
                 branch.flags |= BRANCH_CANCEL_WANTED
         at = branch.next
@@ -521,7 +348,7 @@ cdef void _branch_failed(Edge* edge, uint32_t at, int status) noexcept nogil:
     """No answer will come from this branch: it counts as `status`, and the search goes on."""
     cdef Branch* branch = &edge.transactions.branch[at]
     cdef Transaction* transaction = &edge.transactions.transaction[branch.transaction]
-    _outcome(edge, branch, True)
+    branch_outcome(edge, branch, True)
     if _better(edge, transaction, status):
         transaction.best_status = <uint16_t>status
         buffer_free(&edge.transactions, transaction.best)
@@ -543,7 +370,7 @@ cdef void proxy_unreachable(Edge* edge, uint32_t at) noexcept nogil:
     _branch_failed(edge, at, STATUS_UNREACHABLE)
 
 
-cdef void proxy_branch_timer(Edge* edge, uint32_t at) noexcept nogil:
+cdef void proxy_timer(Edge* edge, uint32_t at) noexcept nogil:
     cdef Branch* branch = &edge.transactions.branch[at]
     if branch.expire_ms and branch.expire_ms <= edge.now_ms:
         _expired(edge, at)
@@ -562,13 +389,13 @@ cdef void _retransmit(Edge* edge, uint32_t at) noexcept nogil:
         branch.interval_ms = <uint32_t>edge.settings.t2_ms
     count(edge.counter, COUNT_RETRANSMISSIONS_OUT)
     if branch.flags & BRANCH_CANCELLED:
-        _send_cancel(edge, at)
+        branch_cancel(edge, at)
         return
     branch.retransmit_ms = edge.now_ms + branch.interval_ms if step.actions & ACTION_REPLAY else 0
     branch_arm(&edge.transactions, at)
     request = upstream_request(edge, branch.transaction)
     if step.actions & ACTION_REPLAY and request != NULL:
-        _send_request(edge, at, request)
+        branch_send(edge, at, request)
 
 
 cdef void _expired(Edge* edge, uint32_t at) noexcept nogil:
@@ -581,7 +408,7 @@ cdef void _expired(Edge* edge, uint32_t at) noexcept nogil:
         branch.state = transaction_step(branch.machine, branch.state, EVENT_WAITED).state
         return
     if branch.machine == MACHINE_INVITE_CLIENT and branch.state == STATE_PROCEEDING and not branch.flags & BRANCH_CANCELLED:
-        _send_cancel(edge, at)  # 16.8
+        branch_cancel(edge, at)  # 16.8
         return
     if branch.flags & BRANCH_PASSED_OVER:  # it had its time
         branch.flags |= BRANCH_ENDED

@@ -26,7 +26,7 @@ from workers.datagram cimport INBOX_DATAGRAM, INBOX_UNREACHABLE, NO_BRANCH, SLOT
 from workers.edge cimport PARKED_MAX, REGISTERS_MAX, Parked
 from workers.forward cimport BRANCH_KEY_AT, BRANCH_LENGTH, BRANCH_LISTENER_AT, BRANCH_LOOP_AT, branch_key, edge_room, loop_key
 from workers.profile cimport profile_in_dialog, profile_initial, profile_is_us
-from workers.proxy cimport proxy_branch_timer, proxy_cancel, proxy_response, proxy_unreachable
+from workers.proxy cimport proxy_timer, proxy_cancel, proxy_response, proxy_unreachable
 from workers.transactions cimport FORKS_MAX, NONE, TX_OURS, Transaction, branch_find, transaction_find
 from workers.upstream cimport answer_stateless, upstream_ack, upstream_again, upstream_begin, upstream_timer
 
@@ -403,7 +403,7 @@ cdef void router_timers(Edge* edge) noexcept nogil:
     cdef uint32_t number = timers_due(&edge.transactions.wheel, edge.now_ms)
     while number != TIMER_NONE:
         if number < edge.transactions.capacity:
-            proxy_branch_timer(edge, number)
+            proxy_timer(edge, number)
         else:
             upstream_timer(edge, number - edge.transactions.capacity)
         number = timers_due(&edge.transactions.wheel, edge.now_ms)
