@@ -154,26 +154,33 @@ class Arbiter:
     # Children
 
     def _start(self, child: Child, now: int) -> None:
-        ready_read, ready_write = os.pipe()
-        told = self._launch(child, ready_write)
-        document = launch.write(told)
         try:
-            pid = spawn(self.command(child.role, document), [document, *told.descriptors()], self.environment)
-        except OSError as error:  # no memory, too many processes: as if it had died at once
-            os.close(ready_read)
+            pid, ready_read = self._spawn(child)
+        except OSError as error:  # no memory, too many processes or descriptors: as if it had died at once
             self.log.error("%s could not be started: %s", child.name, error.strerror)
             self._again(child, now)
             return
-        finally:
-            os.close(document)
-            os.close(ready_write)
-        os.set_blocking(ready_read, False)
         self.selector.register(ready_read, selectors.EVENT_READ, lambda: self._on_ready(child, ready_read))
         child.started(pid, ready_read, now)
         self._pin(child)
         if child.restarts:
             self.log.info("%s started again as pid %d", child.name, pid)
         self._status()
+
+    def _spawn(self, child: Child) -> tuple[int, int]:
+        """The pid of a new process for the place, and our end of the pipe on which it says that it serves. OSError."""
+        with contextlib.ExitStack() as ours:
+            ready_read, ready_write = os.pipe()
+            kept = ours.enter_context(contextlib.ExitStack())
+            kept.callback(os.close, ready_read)
+            ours.callback(os.close, ready_write)
+            told = self._launch(child, ready_write)
+            document = launch.write(told)
+            ours.callback(os.close, document)
+            pid = spawn(self.command(child.role, document), [document, *told.descriptors()], self.environment)
+            kept.pop_all()
+        os.set_blocking(ready_read, False)
+        return pid, ready_read
 
     def _pin(self, child: Child) -> None:
         """Worker i to core i, where every worker can have its own."""
@@ -278,6 +285,7 @@ class Arbiter:
             self._end_supervisor(now)
         elif now - self.watched_ms >= TICK_MS:
             self._watch(now)
+            logs.flush()
             notify("WATCHDOG=1")
         if self.rolling:
             self._roll(now)

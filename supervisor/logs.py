@@ -3,14 +3,18 @@
 Workers write the same lines without the logging module (workers/logs.py); a test holds the two equal.
 """
 
+import contextlib
 import json
 import logging
 import os
-import sys
+import socket
+import stat
+from collections import deque
 from datetime import datetime
 from typing import Any, TextIO
 
 FORMATS = ("text", "json")
+LINES_MAX = 10_000  # kept for a slow reader of the log: more than a busy hour says
 NOTICE = 25  # between warning and info, as syslog has it
 ROOT = "viaduct"
 
@@ -39,7 +43,7 @@ def configure(process: str, level: str | int = "info", style: str = "text",
     """Send everything under the product's logger to stream (standard error) as lines of process; the logger."""
     if style not in FORMATS:
         raise ValueError(f"log format {style!r}: expected one of {', '.join(FORMATS)}")
-    handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
+    handler = Unhurried() if stream is None else logging.StreamHandler(stream)
     handler.setFormatter(JsonLines(process) if style == "json" else TextLines(process))
     logger = logging.getLogger(ROOT)
     logger.handlers[:] = [handler]
@@ -60,6 +64,54 @@ def announce(message: str, level: str = "notice", **values: Any) -> None:
     """A line that is written whatever the level in force: what an operator must see at start."""
     logger = logging.getLogger(ROOT)
     logger.handle(logger.makeRecord(ROOT, LEVELS[level], "", 0, message, (), None, extra={"fields": values}))
+
+
+class Unhurried(logging.Handler):
+    """Lines to a descriptor, without ever waiting for its reader: what he does not take is kept, up to LINES_MAX lines.
+
+    A pipe is opened again for this process alone, because O_NONBLOCK holds for all that share an open file.
+    """
+
+    def __init__(self, fd: int = 2) -> None:
+        super().__init__()
+        self.lines: deque[bytes] = deque()
+        self.dropped = 0
+        self._fd, self._send = fd, os.write
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISFIFO(mode):
+            with contextlib.suppress(OSError):  # another user's pipe: a full one holds us up then
+                self._fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        elif stat.S_ISSOCK(mode):
+            self._sock = socket.socket(fileno=os.dup(fd))
+            self._send = lambda _, line: self._sock.send(line, socket.MSG_DONTWAIT)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.lines) >= LINES_MAX:
+            self.dropped += 1
+            return
+        self.lines.append((self.format(record) + "\n").encode("utf-8", "backslashreplace"))
+        self.flush()
+
+    def flush(self) -> None:
+        """Hand on what the reader takes now."""
+        while self.lines:
+            try:
+                taken = self._send(self._fd, self.lines[0])
+            except BlockingIOError:
+                return
+            except OSError:  # the reader is gone, or the disk is full: nobody is left to tell
+                self.dropped += 1
+                taken = len(self.lines[0])
+            if taken < len(self.lines[0]):
+                self.lines[0] = self.lines[0][taken:]
+            else:
+                self.lines.popleft()
+
+
+def flush() -> None:
+    """Hand on what is kept; for every turn of a loop, so that the last lines do not wait for another one."""
+    for handler in logging.getLogger(ROOT).handlers:
+        handler.flush()
 
 
 class TextLines(logging.Formatter):

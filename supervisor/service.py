@@ -41,6 +41,7 @@ class Supervisor:
         self.table = LocationTable()
         self.log = Log(open_store(self.settings["store"]["url"]), Registrations(self.table, self.settings), self._send)
         self.destinations = Destinations()
+        self.untold = {}  # destination id -> state, of what could not be committed
         self.page = Page(launch.page_fd)
         self.metrics = Metrics(self.page, launch.workers)
         self.control = None
@@ -89,6 +90,8 @@ class Supervisor:
         self.page.supervisor_heartbeat_ms = now_ms = monotonic_ms()
         self._changed(self.destinations.observe(self.metrics.loads(), now_ms))
         self.log.sweep(now_ms)
+        self._tell()
+        logs.flush()
 
     # -- destinations --------------------------------------------------------------------------------------------------
 
@@ -125,7 +128,7 @@ class Supervisor:
     def _take_new_list(self, parsed, endpoints):
         path = Path(self.settings["dispatcher"]["list"])
         diff = self._take_list(parsed, endpoints)
-        replace(self.run_dir / LAST_GOOD, path.read_bytes())
+        self._keep(LAST_GOOD, path.read_bytes())
         for warning in parsed.warnings:
             logger.warning("%s", warning)
         logger.info("%s: %s, %d destinations", path, diff, len(self.destinations))
@@ -136,6 +139,13 @@ class Supervisor:
         self.log.publish_destinations(self.destinations.generation, self.destinations.entries())
         self.prober.update(self.destinations.targets())
         return diff
+
+    def _tell(self):
+        """Publishes the states that the workers do not know of; while the store fails they stay untold."""
+        with contextlib.suppress(StoreError):  # the log says so, once an outage
+            for destination, state in list(self.untold.items()):
+                self.log.publish_state(destination, state)
+                del self.untold[destination]
 
     def _probed(self, destination, ok, code, latency_ms, reason):
         now_ms = monotonic_ms()
@@ -149,13 +159,20 @@ class Supervisor:
     def _changed(self, events):
         for event in events:
             logger.warning("%s", event)
-            try:
-                self.log.publish_state(event.id, event.new)
-            except StoreError as error:
-                logger.error("%s; the workers do not know of it yet", error)
+            self.untold[event.id] = event.new
         if events:
             self.prober.update(self.destinations.targets())
-            replace(self.run_dir / STATES, json.dumps(self.destinations.orders()).encode())
+            self._tell()
+            if self.untold:
+                logger.error("the workers learn of it once the store works again")
+            self._keep(STATES, json.dumps(self.destinations.orders()).encode())
+
+    def _keep(self, name, octets):
+        """Writes what a restart begins with; on a full disk it begins with what was written last."""
+        try:
+            replace(self.run_dir / name, octets)
+        except OSError as error:
+            logger.error("%s cannot be written: %s", self.run_dir / name, error.strerror)
 
     # -- settings ------------------------------------------------------------------------------------------------------
 
