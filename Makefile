@@ -6,6 +6,7 @@ PYTHON  ?= python3
 FLAVOUR ?= release
 CONFIG  ?= conf/viaduct.toml
 ARGS    ?=
+SOAK    ?= 20
 
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -15,7 +16,7 @@ JOBS    := $(shell nproc)
 PYTEST  := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo run test unit lint debug asan annotate bench clean
+.PHONY: help build demo run test unit soak lint debug asan annotate bench clean
 .DELETE_ON_ERROR:
 
 help: ## list these targets
@@ -36,6 +37,9 @@ test: $(BUILT) ## run all tests; installs sipp and baresip if that is possible
 
 unit: $(BUILT) ## run the tests that start no edge
 	$(PYTEST) -q tests/unit tests/property tests/vectors tests/meta $(ARGS)
+
+soak: $(BUILT) ## the survival tests, their loads SOAK times as long (20: some 40 minutes)
+	VIADUCT_SOAK=$(SOAK) $(PYTEST) -q -s tests/integration/test_survival_*.py $(ARGS)
 
 lint: $(VENV)/installed ## check style and imports
 	$(BIN)/ruff check .
