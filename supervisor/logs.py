@@ -82,8 +82,9 @@ class Unhurried(logging.Handler):
             with contextlib.suppress(OSError):  # another user's pipe: a full one holds us up then
                 self._fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         elif stat.S_ISSOCK(mode):
-            self._sock = socket.socket(fileno=os.dup(fd))
-            self._send = lambda _, line: self._sock.send(line, socket.MSG_DONTWAIT)
+            self._fd = os.dup(fd)
+            self._send = send_at_once
+        self._ours = self._fd != fd
 
     def emit(self, record: logging.LogRecord) -> None:
         if len(self.lines) >= LINES_MAX:
@@ -106,6 +107,21 @@ class Unhurried(logging.Handler):
                 self.lines[0] = self.lines[0][taken:]
             else:
                 self.lines.popleft()
+
+    def close(self) -> None:
+        if self._ours:
+            os.close(self._fd)
+            self._ours = False
+        super().close()
+
+
+def send_at_once(fd: int, octets: bytes) -> int:
+    """What a socket takes without waiting; the descriptor stays open."""
+    sock = socket.socket(fileno=fd)
+    try:
+        return sock.send(octets, socket.MSG_DONTWAIT)
+    finally:
+        sock.detach()
 
 
 def flush() -> None:

@@ -1,10 +1,12 @@
 """Log lines: one shape on both sides, levels by name and by number, and a worker that never waits for its reader."""
 
+import contextlib
 import io
 import json
 import logging
 import os
 import re
+import socket
 
 import pytest
 
@@ -137,3 +139,54 @@ def test_a_reader_that_went_away_costs_lines_and_nothing_else():
 def test_a_line_fits_what_a_pipe_takes_whole():
     log = worker_logs.Log("worker 0")
     assert len(log.line(0, "info", "€" * 5000, {})) <= worker_logs.CHUNK_MAX
+
+
+@pytest.fixture(params=["pipe", "socket"])
+def slow_reader(request):
+    """(an end that reads, the descriptor to write to), of what a log may be written to."""
+    if request.param == "pipe":
+        reader, writer = os.pipe()
+        ends = os.fdopen(reader, "rb", buffering=0), os.fdopen(writer, "wb", buffering=0)
+    else:
+        ends = socket.socketpair()
+    yield ends[0].fileno(), ends[1].fileno()
+    for end in ends:
+        end.close()
+
+
+def test_the_arbiter_and_the_supervisor_do_not_wait_for_a_reader(slow_reader):
+    reader, writer = slow_reader
+    handler = logs.Unhurried(writer)
+    lines = [f"line {number} {'x' * 200}" for number in range(3_000)]
+    for line in lines:
+        handler.emit(logging.makeLogRecord({"msg": line}))
+    assert handler.lines and handler.dropped == 0  # more than it holds: it would have waited
+    assert os.get_blocking(writer), "others share the descriptor: the workers, a shell"
+    heard = b""
+    while handler.lines:
+        heard += os.read(reader, 1 << 20)
+        handler.flush()
+    handler.close()
+    os.set_blocking(reader, False)
+    with contextlib.suppress(BlockingIOError):
+        while more := os.read(reader, 1 << 20):
+            heard += more
+    assert heard.decode().splitlines() == lines
+
+
+def test_the_arbiters_full_log_loses_lines_and_counts_them(slow_reader, monkeypatch):
+    monkeypatch.setattr(logs, "LINES_MAX", 10)
+    handler = logs.Unhurried(slow_reader[1])
+    for _ in range(3_000):
+        handler.emit(logging.makeLogRecord({"msg": "x" * 200}))
+    handler.close()
+    assert len(handler.lines) == 10 and handler.dropped > 0
+
+
+def test_the_arbiter_outlives_the_reader_of_its_log(slow_reader):
+    handler = logs.Unhurried(slow_reader[1])
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), slow_reader[0])
+    handler.emit(logging.makeLogRecord({"msg": "to nobody"}))
+    handler.close()
+    assert not handler.lines and handler.dropped == 1
