@@ -95,6 +95,7 @@ class Destination:
     probes_failed: int = 0  # in a row
     probes_good: int = 0
     calls_failed: int = 0
+    relapsing: bool = False  # put out of use by calls, and none was answered since: one more failure is enough
     seen: tuple[int, int] | None = None  # totals of responses and failures when last observed
     latency_ms: float | None = None
     last_probe: str = ""
@@ -207,7 +208,10 @@ class Destinations:
         if destination.state == TRYING:
             return self._move(destination, ACTIVE, f"probe: {what}", now_ms)
         if destination.state == INACTIVE and good >= needed:
-            return self._move(destination, ACTIVE, f"{good} good probes in a row: {what}", now_ms)
+            events = self._move(destination, ACTIVE, f"{good} good probes in a row: {what}", now_ms)
+            if destination.relapsing:
+                self._on_trial(destination)
+            return events
         return []
 
     def _probe_failed(self, destination: Destination, what: str, now_ms: int) -> list[Event]:
@@ -245,14 +249,20 @@ class Destinations:
             return []
         if responses:  # which came first within one look is not known: any answer speaks for it
             destination.calls_failed = 0
+            destination.relapsing = False
             if destination.state == TRYING and not destination.probed:
                 return self._move(destination, ACTIVE, "it answered", now_ms)
             return []
         destination.calls_failed += failures
         if failures and destination.calls_failed >= limit:
             why = f"{destination.calls_failed} failures in a row without an answer"
+            destination.relapsing = True
             return self._move(destination, INACTIVE, why, now_ms)
         return []
+
+    def _on_trial(self, destination: Destination) -> None:
+        """One more failure puts it out of use again."""
+        destination.calls_failed = max(0, destination.policy["passive_failures"] - 1)
 
     def _held(self, destination: Destination, now_ms: int) -> list[Event]:
         """Nothing probes it, so time is the way out: after hold_s calls try it, and one more failure ends the trial."""
@@ -261,7 +271,7 @@ class Destinations:
             return []
         if destination.state == INACTIVE:
             events = self._move(destination, TRYING, f"held for {hold_s:g} s and not probed: calls try it", now_ms)
-            destination.calls_failed = max(0, destination.policy["passive_failures"] - 1)
+            self._on_trial(destination)
             return events
         if destination.state == TRYING:
             return self._move(destination, ACTIVE, f"no failure for {hold_s:g} s", now_ms)

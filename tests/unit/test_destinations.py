@@ -119,6 +119,18 @@ def test_calls_that_fail_in_a_row_take_a_destination_out():
     assert bench.observe() == []
 
 
+def test_one_that_answers_probes_and_drops_calls_is_on_trial_until_it_answers_one():
+    bench = Bench()
+    bench.calls(A, failures=5)
+    bench.probe(A, True, True)
+    (event,) = bench.calls(A, failures=1)
+    assert event.new == 2
+    bench.probe(A, True, True)
+    bench.calls(A, responses=1)
+    assert bench.calls(A, failures=4) == []
+    assert bench.calls(A, failures=1)
+
+
 def test_failures_among_answers_do_not_count():
     bench = Bench()
     assert bench.calls(A, responses=1, failures=99) == []
