@@ -64,7 +64,7 @@ class Log:
         proposed = self.journal.pending
         try:
             self.journal.commit()
-            if self.store_failing:
+            if proposed and self.store_failing:
                 self.store_failing = False
                 logger.warning("the store works again")
         except StoreError as error:
