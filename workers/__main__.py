@@ -12,7 +12,7 @@ from sipcore.dispatcher import DispatcherTable
 from sipcore.location import LocationTable
 from workers import launch as launches
 from workers.control import Control
-from workers.logs import Log
+from workers.logs import Log, unhurried
 from workers.loop import WAKE_PYTHON, WAKE_REGISTERS, Engine
 from workers.registrar import Registrar
 from workers.replica import (
@@ -36,11 +36,13 @@ class Worker:
 
     def __init__(self, launch):
         self.launch = launch
-        self.log = Log(f"worker {launch.index}", launch.settings["log"]["level"], launch.settings["log"]["format"])
+        log_fd = unhurried(sys.stderr.fileno())
+        log = launch.settings["log"]
+        self.log = Log(f"worker {launch.index}", log["level"], log["format"], log_fd)
         page = Page(launch.page_fd)
         dispatcher = DispatcherTable(launch.workers, page, launch.index)
         self.table = LocationTable()
-        self.engine = Engine(launch, page, dispatcher, self.table)
+        self.engine = Engine(launch, page, dispatcher, self.table, log_fd)
         self.control = Control(launch.control, launch.index)
         self.replica = Replica(launch.index, os.getpid(), self.table, dispatcher)
         self.registrar = Registrar(self.engine, self.replica, self.table)

@@ -7,6 +7,7 @@ A full log drops lines and counts them: a slow reader of the log must not delay 
 import json
 import os
 import select
+import stat
 import time
 from collections import deque
 from typing import Any
@@ -14,6 +15,17 @@ from typing import Any
 LEVELS = {"critical": 50, "error": 40, "warning": 30, "notice": 25, "info": 20, "debug": 10}
 LINES_MAX = 10_000  # kept lines; about 2 MB, a second of call lines at the highest rate
 CHUNK_MAX = 4096    # PIPE_BUF: a pipe that polls writable takes this much at once and whole
+
+
+def unhurried(fd: int) -> int:
+    """A descriptor of the same log whose writes never wait, where it is a pipe: others who write to it (the other
+    workers) may fill it between our look and our write. Anything else is given back as it is."""
+    if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+        return fd
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:  # a pipe of another user's, or no /proc: then as before
+        return fd
 
 
 class Log:

@@ -33,6 +33,8 @@ from sipcore import endpoint as endpoints
 cdef enum:
     EVENTS_MAX = 64
     ROUNDS_MAX = 8           # batches of one socket before the others and the timers get their turn
+    LATE_MS = 250            # a turn that begins so late was held up (WAIT_MAX_MS is no delay): what waits in the sockets is read first,
+    LATE_ROUNDS_MAX = 512    # for a timer must not fire over an answer that is there; 32,768 datagrams are more than a socket holds
     WAIT_MAX_MS = 200        # the heartbeat's and the clock's resolution where nothing happens
     TAG_INBOX = 1000         # what epoll gives back: a listener's index, or one of these
     TAG_PYTHON = 1001
@@ -62,6 +64,7 @@ cdef class Engine:
     cdef LocationTable location_table
     cdef int epoll
     cdef int log_fd
+    cdef int64_t turn_ms     # when the last turn of the loop began
     cdef int64_t started_ms  # an heir forwards for as long as a transaction of the dead worker may live: Timer C and 64*T1
 
     def __cinit__(self):
@@ -111,7 +114,7 @@ cdef class Engine:
     cdef _become_heir(self):
         """A row that was used before belongs to a worker that died: its responses are ours to forward."""
         self.edge.heir = self.edge.counter[<int>COUNT_PID] != 0
-        self.started_ms = self.edge.now_ms
+        self.started_ms = self.turn_ms = self.edge.now_ms
         self.edge.counter[<int>COUNT_PID] = os.getpid()
         self.edge.counter[<int>COUNT_LIVE] = 0
         self.edge.counter[<int>COUNT_TRANSACTIONS] = 0
@@ -293,6 +296,7 @@ cdef class Engine:
                         self._read(events[i].data.u32)
             router_timers(edge)
             self._finish_batch()
+            self.turn_ms = edge.now_ms
             if edge.register_count and edge.now_ms - edge.registers_ms >= REGISTERS_PACE_MS:
                 flags |= 2
             if edge.now_ms >= until_ms or edge.call_lines_length > CALL_LINES_MAX // 2:
@@ -313,7 +317,7 @@ cdef class Engine:
     cdef void _read(self, uint32_t listener) noexcept nogil:
         cdef int i, got
         cdef int rounds
-        for rounds in range(ROUNDS_MAX):
+        for rounds in range(LATE_ROUNDS_MAX if self.edge.now_ms - self.turn_ms > LATE_MS else ROUNDS_MAX):
             got = self.receiver.receive(self.edge.listener[listener].fd, <uint16_t>listener)
             for i in range(got):
                 router_datagram(self.edge, self.receiver.item[i].data, self.receiver.item[i].length, &self.receiver.item[i].source, False)

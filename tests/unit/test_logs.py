@@ -190,3 +190,21 @@ def test_the_arbiter_outlives_the_reader_of_its_log(slow_reader):
     handler.emit(logging.makeLogRecord({"msg": "to nobody"}))
     handler.close()
     assert not handler.lines and handler.dropped == 1
+
+
+def test_a_workers_log_to_a_pipe_never_waits():
+    reader, writer = os.pipe()
+    fd = worker_logs.unhurried(writer)
+    try:
+        assert os.get_blocking(writer)  # others who write to it are left as they are
+        with pytest.raises(BlockingIOError):
+            while True:
+                os.write(fd, 65536 * b"x")
+    finally:
+        for one in {reader, writer, fd}:
+            os.close(one)
+
+
+def test_a_workers_log_to_a_file_stays_what_it_is(tmp_path):
+    with open(tmp_path / "log", "wb") as file:
+        assert worker_logs.unhurried(file.fileno()) == file.fileno()
