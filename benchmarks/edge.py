@@ -129,6 +129,11 @@ class EdgeProcess:
         partitions = self.admin("ds_list", full=1)["PARTITIONS"]  # type: ignore[index]
         return [row for partition in partitions for each in partition["SETS"] for row in each["Destinations"]]
 
+    def replicated(self) -> bool:
+        """Every worker has all that the supervisor has committed."""
+        info = self.admin("version")
+        return info["applied"] >= info["sequence"]
+
     def set_state(self, set_id: int, uri: str, state: str) -> None:
         """Sets a destination's state; EdgeError where there is no such destination."""
         self.admin("ds_set_state", state=state, group=set_id, address=uri)

@@ -124,9 +124,11 @@ class SupervisorBackend:
     async def info(self):
         supervisor = self.supervisor
         stats = supervisor.log.stats()
-        live = sum(counters["live"] for counters in supervisor.metrics.workers())
+        workers = supervisor.metrics.workers()
+        live = sum(counters["live"] for counters in workers)
         return {"version": installed_version(), "uptime_s": time.monotonic() - supervisor.started,
                 "epoch": stats["epoch"], "sequence": stats["sequence"],
+                "applied": min(counters["sequence"] for counters in workers),
                 "workers": supervisor.launch.workers, "live": live,
                 "ready": len(supervisor.destinations) > 0 and live > 0,
                 "log_level": supervisor.settings["log"]["level"]}

@@ -39,7 +39,7 @@ class Worker:
         log_fd = unhurried(sys.stderr.fileno())
         log = launch.settings["log"]
         self.log = Log(f"worker {launch.index}", log["level"], log["format"], log_fd)
-        page = Page(launch.page_fd)
+        self.page = page = Page(launch.page_fd)
         dispatcher = DispatcherTable(launch.workers, page, launch.index)
         self.table = LocationTable()
         self.engine = Engine(launch, page, dispatcher, self.table, log_fd)
@@ -77,7 +77,8 @@ class Worker:
             for frame in outgoing:
                 self.control.send(frame)
             if not frames and not outgoing:
-                return
+                break
+        self.page.set_gauge(self.launch.index, "sequence", self.replica.sequence)
 
     def _event(self, kind, *values):
         if kind == EVENT_ACKNOWLEDGED:

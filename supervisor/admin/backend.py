@@ -103,4 +103,5 @@ class Backend(Protocol):
     async def set_log_level(self, level: str) -> None: ...
 
     async def info(self) -> dict[str, Any]:
-        """version, uptime_s, epoch, sequence, workers, ready (a list is loaded and a worker serves), log_level."""
+        """version, uptime_s, epoch, sequence, applied (what every worker has of the log), workers, log_level, and
+        ready: a list is loaded and a worker serves."""

@@ -155,4 +155,5 @@ async def test_a_destination_calls_a_registered_phone(phones, edge):
     host = f"127.0.0.1:{running.port}"
     phone = await phones("bob", f'<sip:bob@{host}>;regint=300;outbound="sip:{host};lr";answermode=auto')
     await eventually(lambda: "[1 binding]" in phone.words(), ANSWER_LIMIT_S)
+    await eventually(running.replicated)
     await talk(calling, phone, f"sip:bob@{host}")

@@ -19,6 +19,7 @@ async def edge_with_one(field, start, /, **sections):
 async def registered(field, running, name="alice", **more):
     phone = await field.phone(name, running, **more)
     assert (await phone.register()).status == 200
+    await eventually(running.replicated)  # the 200 says that one worker has it; the call may come to the other
     return phone
 
 
@@ -197,6 +198,7 @@ async def test_unknown_is_404_and_offline_is_480(field, edge):
     alice = await registered(field, running)
     assert (await destination.answered(destination.invite("nobody"))).status == 404
     await alice.register(0)
+    await eventually(running.replicated)
     assert (await destination.answered(destination.invite("alice"))).status == 480
     assert alice.requests == []
 
@@ -206,6 +208,7 @@ async def test_several_contacts_are_tried_by_q(field, edge):
     first, second = await field.phone("alice", running), await field.phone("alice", running)
     await first.register(600, (f"<{first.contact}>;q=0.9",))
     await second.register(600, (f"<{second.contact}>;q=0.1",))
+    await eventually(running.replicated)
     first.behaviour = Behaviour(status=486)
     call = await destination.answered(destination.invite("alice"))
     assert call.status == 200
@@ -220,6 +223,7 @@ async def test_contacts_of_one_q_ring_together_and_the_first_answer_wins(field, 
     quick.behaviour = Behaviour(answer_after_s=0.2)
     await quick.register()
     await slow.register()
+    await eventually(running.replicated)
     call = await destination.answered(destination.invite("alice"))
     assert call.status == 200
     await eventually(lambda: slow.seen["CANCEL"] == 1 and slow.seen["ACK"] == 1)

@@ -130,7 +130,7 @@ async def test_draining_takes_no_new_calls_and_keeps_the_old(field, edge):
     before = await carol.answered(carol.invite("1000"))
     assert first.seen["INVITE"] == 1
     await asyncio.to_thread(running.set_state, 1, first.uri, "draining")
-    await asyncio.sleep(0.1)  # every worker has learnt of it
+    await eventually(running.replicated)
     for _ in range(6):
         await carol.call("1000")
     assert first.seen["INVITE"] == 1
@@ -155,7 +155,7 @@ async def test_disabled_takes_none_and_an_unknown_uri_is_an_error(field, edge):
     running = await edge([first, second], dispatcher=SERIAL)
     carol = await field.phone("carol", running)
     await asyncio.to_thread(running.set_state, 1, first.uri, "disabled")
-    await asyncio.sleep(0.1)  # every worker has learnt of it
+    await eventually(running.replicated)
     await carol.call("1000")
     assert first.seen["INVITE"] == 0
     with pytest.raises(EdgeError):
@@ -170,6 +170,7 @@ async def test_probing_takes_a_dead_destination_out_and_brings_it_back(field, ed
     await eventually(lambda: first.seen["OPTIONS"] > 0, 5)
     first.behaviour = Behaviour(options=503)
     await eventually(lambda: state_of(running, first) == "inactive", 10)
+    await eventually(running.replicated)
     await carol.call("1000")
     assert first.seen["INVITE"] == 0
     first.behaviour = Behaviour()

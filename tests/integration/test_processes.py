@@ -136,12 +136,13 @@ async def test_a_killed_supervisor_holds_up_registrations_only(field, edge):
     running, phones, destinations = await busy(field, edge)
     alice = await field.phone("alice", running)
     await alice.register()
+    await eventually(running.replicated)
     supervisor = next(pid for pid, command in running.children().items() if "-m supervisor " in f"{command} ")
     os.kill(supervisor, signal.SIGKILL)
     calls = asyncio.ensure_future(place_calls(pairs(phones, 60), RATE))
     await destinations[0].call("alice")
     assert (await alice.register(300)).status == 200
-    await asyncio.sleep(0.1)  # every worker has learnt of it
+    await eventually(running.replicated)
     assert 290 <= (await alice.bindings())[alice.contact] <= 300
     assert (await calls).failures == []
 
