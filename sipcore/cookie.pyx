@@ -82,38 +82,49 @@ cdef inline uint64_t mac_of(const HashKey* key, const uint8_t* octets, uint32_t 
 
 
 cdef inline uint32_t text_of(const uint8_t* octets, uint32_t length, uint8_t* out) noexcept nogil:
-    cdef uint32_t bits = 0, held = 0, written = 0
-    cdef uint32_t i
-    for i in range(length):
-        bits = bits << 8 | octets[i]
-        held += 8
-        while held >= 6:
-            held -= 6
-            out[written] = DIGITS[bits >> held & 63]
-            written += 1
-    if held:
-        out[written] = DIGITS[bits << (6 - held) & 63]
-        written += 1
+    cdef uint32_t bits, i, rest = length % 3, written = 0
+    for i in range(0, length - rest, 3):
+        bits = <uint32_t>octets[i] << 16 | <uint32_t>octets[i + 1] << 8 | octets[i + 2]
+        out[written] = DIGITS[bits >> 18]
+        out[written + 1] = DIGITS[bits >> 12 & 63]
+        out[written + 2] = DIGITS[bits >> 6 & 63]
+        out[written + 3] = DIGITS[bits & 63]
+        written += 4
+    if rest:
+        bits = <uint32_t>octets[length - rest] << 16 | (<uint32_t>octets[length - 1] << 8 if rest == 2 else 0)
+        out[written] = DIGITS[bits >> 18]
+        out[written + 1] = DIGITS[bits >> 12 & 63]
+        out[written + 2] = DIGITS[bits >> 6 & 63]  # kept where two octets are left
+        written += rest + 1
     return written
+
+
+cdef inline uint32_t digit(uint8_t c) noexcept nogil:
+    """The value of a digit; all bits set for what is none, so that the highest bit of a sum of shifted ones tells."""
+    return <uint32_t>digit_value[c]
 
 
 cdef inline int octets_of(const uint8_t* text, uint32_t length, uint8_t* out) noexcept nogil:
     """How many octets the text says, or -1: a foreign character, or bits left over that are not 0."""
-    cdef uint32_t bits = 0, held = 0
-    cdef int written = 0
-    cdef uint32_t i
-    cdef int8_t value
-    for i in range(length):
-        value = digit_value[text[i]]
-        if value == NO_DIGIT:
+    cdef uint32_t bits, i, rest = length % 4, written = 0
+    cdef uint32_t met = 0
+    for i in range(0, length - rest, 4):
+        bits = digit(text[i]) << 18 | digit(text[i + 1]) << 12 | digit(text[i + 2]) << 6 | digit(text[i + 3])
+        met |= bits
+        out[written] = bits >> 16 & 0xFF
+        out[written + 1] = bits >> 8 & 0xFF
+        out[written + 2] = bits & 0xFF
+        written += 3
+    if rest:
+        text += length - rest
+        bits = digit(text[0]) << 18 | (digit(text[1]) << 12 if rest > 1 else 0) | (digit(text[2]) << 6 if rest > 2 else 0)
+        met |= bits
+        if rest == 1 or bits & (0xFFFF if rest == 2 else 0xFF):
             return -1
-        bits = bits << 6 | <uint32_t>value
-        held += 6
-        if held >= 8:
-            held -= 8
-            out[written] = bits >> held & 0xFF
-            written += 1
-    return -1 if held == 6 or bits & ((1 << held) - 1) else written
+        out[written] = bits >> 16 & 0xFF
+        out[written + 1] = bits >> 8 & 0xFF  # kept where three digits are left
+        written += rest - 1
+    return -1 if met >> 31 else <int>written
 
 
 cdef uint32_t cookie_encode(const Cookie* cookie, const HashKey* key, const uint8_t* call_id, uint32_t call_id_length,

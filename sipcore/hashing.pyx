@@ -1,136 +1,38 @@
-"""SipHash-2-4 (Aumasson and Bernstein, 2012): whole, in pieces, in fields, and as text."""
+"""SipHash-2-4 of one piece, keys, hexadecimal text, and what Python sees of them."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy
-
-cdef extern from "<endian.h>" nogil:
-    uint64_t le64toh(uint64_t value)
 
 cdef enum:
     KEY_LENGTH = 16   # octets of a key
     HEX_LENGTH = 16   # digits of a 64-bit value
 
 
-cdef inline uint64_t load64(const uint8_t* data) noexcept nogil:
-    cdef uint64_t word
-    memcpy(&word, data, 8)
-    return le64toh(word)
-
-
-cdef inline uint64_t rotate(uint64_t value, int by) noexcept nogil:
-    return (value << by) | (value >> (64 - by))
-
-
-cdef inline void sip_round(Hasher* hasher) noexcept nogil:
-    hasher.v0 += hasher.v1
-    hasher.v2 += hasher.v3
-    hasher.v1 = rotate(hasher.v1, 13) ^ hasher.v0
-    hasher.v3 = rotate(hasher.v3, 16) ^ hasher.v2
-    hasher.v0 = rotate(hasher.v0, 32)
-    hasher.v2 += hasher.v1
-    hasher.v0 += hasher.v3
-    hasher.v1 = rotate(hasher.v1, 17) ^ hasher.v2
-    hasher.v3 = rotate(hasher.v3, 21) ^ hasher.v0
-    hasher.v2 = rotate(hasher.v2, 32)
-
-
-cdef inline void sip_mix(Hasher* hasher, uint64_t word) noexcept nogil:
-    hasher.v3 ^= word
-    sip_round(hasher)
-    sip_round(hasher)
-    hasher.v0 ^= word
-
-
-cdef inline void start(Hasher* hasher, const HashKey* key) noexcept nogil:
-    # the four constants spell "somepseudorandomlygeneratedbytes"
-    hasher.v0 = key.k0 ^ <uint64_t>0x736F6D6570736575
-    hasher.v1 = key.k1 ^ <uint64_t>0x646F72616E646F6D
-    hasher.v2 = key.k0 ^ <uint64_t>0x6C7967656E657261
-    hasher.v3 = key.k1 ^ <uint64_t>0x7465646279746573
-    hasher.tail = 0
-    hasher.tail_length = 0
-    hasher.length = 0
-
-
-cdef inline uint64_t load_tail(const uint8_t* data, uint32_t length) noexcept nogil:
-    """The last `length` (0..7) octets as a word, little endian."""
-    cdef uint64_t word = 0
-    cdef uint32_t i
-    for i in range(length):
-        word |= <uint64_t>data[i] << (8 * i)
-    return word
-
-
-cdef inline uint64_t finish(Hasher* hasher) noexcept nogil:
-    cdef int i
-    sip_mix(hasher, hasher.tail | hasher.length << 56)
-    hasher.v2 ^= 0xFF
-    for i in range(4):
-        sip_round(hasher)
-    return hasher.v0 ^ hasher.v1 ^ hasher.v2 ^ hasher.v3
-
-
 cdef void hashkey_set(HashKey* key, const uint8_t* octets) noexcept nogil:
-    key.k0 = load64(octets)
-    key.k1 = load64(octets + 8)
-
-
-cdef void hasher_start(Hasher* hasher, const HashKey* key) noexcept nogil:
-    start(hasher, key)
-
-
-cdef void hasher_add(Hasher* hasher, const uint8_t* data, uint32_t length) noexcept nogil:
-    cdef uint32_t missing, i
-    hasher.length += length
-    if hasher.tail_length:
-        missing = 8 - hasher.tail_length
-        if length < missing:
-            hasher.tail |= load_tail(data, length) << (8 * hasher.tail_length)
-            hasher.tail_length += length
-            return
-        # missing is 1..7 here: a tail of 8 octets is never kept
-        sip_mix(hasher, hasher.tail | load_tail(data, missing) << (8 * hasher.tail_length))
-        data += missing
-        length -= missing
-    for i in range(length >> 3):
-        sip_mix(hasher, load64(data))
-        data += 8
-    hasher.tail_length = length & 7
-    hasher.tail = load_tail(data, hasher.tail_length)
-
-
-cdef void hasher_add_field(Hasher* hasher, const uint8_t* data, uint32_t length) noexcept nogil:
-    cdef uint8_t prefix[4]
-    prefix[0] = length & 0xFF
-    prefix[1] = length >> 8 & 0xFF
-    prefix[2] = length >> 16 & 0xFF
-    prefix[3] = length >> 24
-    hasher_add(hasher, prefix, 4)
-    hasher_add(hasher, data, length)
-
-
-cdef uint64_t hasher_end(Hasher* hasher) noexcept nogil:
-    return finish(hasher)
+    key.k0 = hash_load(octets)
+    key.k1 = hash_load(octets + 8)
 
 
 cdef uint64_t siphash(const HashKey* key, const uint8_t* data, uint32_t length) noexcept nogil:
     cdef Hasher hasher   # local and inlined throughout: the compiler keeps it in registers
     cdef uint32_t i
-    start(&hasher, key)
+    hasher_start(&hasher, key)
     for i in range(length >> 3):
-        sip_mix(&hasher, load64(data))
+        hash_mix(&hasher, hash_load(data))
         data += 8
-    hasher.tail = load_tail(data, length & 7)
-    hasher.length = length
-    return finish(&hasher)
+    return hash_finish(&hasher, hash_load_tail(data, length & 7) | <uint64_t>length << 56)
+
+
+cdef extern from *:
+    """
+    static const char VIADUCT_HEX[16] = "0123456789abcdef";
+    """
+    const uint8_t VIADUCT_HEX[16]
 
 
 cdef void hex_of(uint64_t value, uint8_t* out) noexcept nogil:
     cdef int i
-    cdef uint8_t digit
     for i in range(HEX_LENGTH):
-        digit = value >> (60 - 4 * i) & 15
-        out[i] = digit + (48 if digit < 10 else 87)
+        out[i] = VIADUCT_HEX[value >> (60 - 4 * i) & 15]
 
 
 cdef bint hex_value(const uint8_t* text, uint64_t* value) noexcept nogil:
@@ -166,17 +68,18 @@ def keyed_hash(bytes key, bytes data) -> int:
     return siphash(&k, data, len(data))
 
 
-def keyed_hash_pieces(bytes key, pieces, *, bint fields=False) -> int:
-    """The same fed piece by piece; with fields, each piece goes in behind its length."""
+def keyed_hash_fields(bytes key, fields) -> int:
+    """The same of fields (bytes) and words (int)."""
     cdef HashKey k = key_of(key)
     cdef Hasher hasher
-    cdef bytes piece
+    cdef bytes octets
     hasher_start(&hasher, &k)
-    for piece in pieces:
-        if fields:
-            hasher_add_field(&hasher, piece, len(piece))
+    for field in fields:
+        if isinstance(field, int):
+            hasher_add_word(&hasher, field)
         else:
-            hasher_add(&hasher, piece, len(piece))
+            octets = field
+            hasher_add_field(&hasher, octets, len(octets))
     return hasher_end(&hasher)
 
 

@@ -13,7 +13,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from sipcore.endpoint cimport Endpoint
-from sipcore.hashing cimport Hasher, HashKey, hasher_add, hasher_add_field, hasher_end, hasher_start, siphash
+from sipcore.hashing cimport Hasher, HashKey, hasher_add_field, hasher_end, hasher_start, siphash
 from sipcore.reasons cimport REASON_NO_ROOM
 from sipcore.slices cimport byte_lower, bytes_ieq
 
@@ -284,9 +284,9 @@ cdef uint64_t binding_digest(const Record* record, const Binding* binding) noexc
     hasher_start(&hasher, &key)
     hasher_add_field(&hasher, record.aor, record.aor_length)
     # from expires_ms to the end of the lengths: what stands between the link and the life, without padding
-    hasher_add(&hasher, <const uint8_t*>&binding.expires_ms,
-               <uint32_t>(<const uint8_t*>&binding.life - <const uint8_t*>&binding.expires_ms))
-    hasher_add(&hasher, binding.text, binding_text_length(binding))
+    hasher_add_field(&hasher, <const uint8_t*>&binding.expires_ms,
+                     <uint32_t>(<const uint8_t*>&binding.life - <const uint8_t*>&binding.expires_ms))
+    hasher_add_field(&hasher, binding.text, binding_text_length(binding))
     return hasher_end(&hasher)
 
 

@@ -1,6 +1,6 @@
 """A timer wheel: slots of one tick, and a list of what is due. A timer whose tick is turns away waits in its slot."""
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.stdlib cimport calloc, free, realloc
 
 
@@ -37,7 +37,7 @@ cdef inline void collect(TimerWheel* wheel, uint32_t slot, int64_t tick) noexcep
     cdef uint32_t following
     while t != TIMER_NONE:
         following = wheel.timer[t].next
-        if tick_after(wheel.timer[t].due_ms) <= tick:
+        if <int32_t>(wheel.timer[t].due_tick - <uint32_t>tick) <= 0:
             unlink(wheel, t)
             link(wheel, t, TIMER_DUE)
         t = following
@@ -65,7 +65,7 @@ cdef void timer_set(TimerWheel* wheel, uint32_t t, int64_t due_ms) noexcept nogi
     cdef int64_t tick = tick_after(due_ms)
     assert t < wheel.capacity
     timer_clear(wheel, t)
-    wheel.timer[t].due_ms = due_ms
+    wheel.timer[t].due_tick = <uint32_t>tick
     link(wheel, t, <uint32_t>TIMER_DUE if tick <= wheel.now_tick else <uint32_t>(tick % TIMER_WHEEL_SLOTS))
     wheel.pending += 1
 
@@ -94,25 +94,16 @@ cdef uint32_t timers_due(TimerWheel* wheel, int64_t now_ms) noexcept nogil:
 
 
 cdef int64_t timers_wait(const TimerWheel* wheel, int64_t now_ms, int64_t most) noexcept nogil:
-    cdef int64_t tick = wheel.now_tick
-    cdef int64_t last = tick + TIMER_WHEEL_SLOTS
-    cdef int64_t reach = tick_after(now_ms + most)   # no need to look further
-    cdef int64_t earliest = reach
-    cdef int64_t its_tick
-    cdef uint32_t t
+    cdef int64_t tick
+    cdef int64_t reach = min(wheel.now_tick + TIMER_WHEEL_SLOTS, tick_after(now_ms + most))  # no need to look further
     if wheel.head[TIMER_DUE] != TIMER_NONE:
         return 0
     if wheel.pending == 0:
         return most
-    while tick < last and tick < earliest:
-        tick += 1
-        t = wheel.head[tick % TIMER_WHEEL_SLOTS]
-        while t != TIMER_NONE:
-            its_tick = tick_after(wheel.timer[t].due_ms)
-            if its_tick < earliest:
-                earliest = its_tick
-            t = wheel.timer[t].next
-    return max(0, min(most, earliest * TIMER_TICK_MS - now_ms))
+    for tick in range(wheel.now_tick + 1, reach):
+        if wheel.head[tick % TIMER_WHEEL_SLOTS] != TIMER_NONE:
+            return max(0, min(most, tick * TIMER_TICK_MS - now_ms))
+    return max(0, min(most, reach * TIMER_TICK_MS - now_ms))
 
 
 cdef class Timers:
@@ -145,7 +136,7 @@ cdef class Timers:
         return None if t == TIMER_NONE else t
 
     def wait(self, int64_t now_ms, int64_t most) -> int:
-        """Milliseconds until due() has one, at most `most`."""
+        """Milliseconds in which due() has none, at most `most`."""
         return timers_wait(&self.wheel, now_ms, most)
 
     def grow(self, uint32_t capacity):

@@ -10,7 +10,8 @@ from sipcore.message cimport Header, message_find, message_parse
 from sipcore.slices cimport Slice, slice_number
 from sipcore.transaction cimport MACHINE_CLIENT, MACHINE_INVITE_CLIENT, STATE_TERMINATED, STATE_TRYING
 from workers.datagram cimport NO_BRANCH, SLOT, outbox_put
-from workers.forward cimport Forward, branch_key, edge_room, forward_write
+from workers.forward cimport Forward, edge_room, forward_write
+from workers.keys cimport branch_key
 from workers.transactions cimport (
     BRANCH_CANCELLED, BRANCH_COUNTED, BRANCH_ENDED, NONE, TX_DISPATCH, TX_FROM_DESTINATION, TX_RECORD_ROUTE, TX_TO_CLIENT,
     Transaction, branch_arm, branch_new,
@@ -60,7 +61,7 @@ cdef bint branch_send(Edge* edge, uint32_t number, const Message* request) noexc
 cdef bint branch_start(Edge* edge, uint32_t number, const Message* request, const Endpoint* to, uint32_t destination,
                        uint16_t target) noexcept nogil:
     cdef Transaction* transaction = &edge.transactions.transaction[number]
-    cdef uint32_t at = branch_new(&edge.transactions, number, branch_key(edge, request, &request.via, transaction.attempts))
+    cdef uint32_t at = branch_new(&edge.transactions, number, branch_key(edge, transaction.key, transaction.attempts))
     cdef Branch* branch
     cdef Load* load
     if at == NONE:
@@ -72,7 +73,7 @@ cdef bint branch_start(Edge* edge, uint32_t number, const Message* request, cons
     branch.to = to[0]
     branch.destination = destination
     branch.target = target
-    branch.sent_ms = edge.now_ms
+    branch.sent_ms = <uint32_t>(edge.now_ms - transaction.created_ms)
     branch.interval_ms = <uint32_t>edge.settings.t1_ms
     branch.retransmit_ms = edge.now_ms + edge.settings.t1_ms                # Timer A, E
     branch.expire_ms = edge.now_ms + _patience_ms(edge, transaction, destination)  # Timer B, F

@@ -12,7 +12,7 @@ from sipcore.endpoint cimport ENDPOINT_TEXT_MAX, endpoint_text
 from sipcore.message cimport Message, message_parse
 from workers.edge cimport CALL_LINES_MAX
 from workers.sockets cimport CLOCK_REALTIME, clock_gettime, timespec
-from workers.transactions cimport NONE, TX_DISPATCH
+from workers.transactions cimport NONE, TX_DISPATCH, TX_RINGING
 
 cdef extern from "<time.h>" nogil:
     tm* localtime_r(const time_t* seconds, tm* result)
@@ -126,8 +126,8 @@ cdef void call_line(Edge* edge, const Transaction* transaction, const Branch* br
             _raw(&line, '"', line.json)
     _destination_field(&line, edge, transaction, branch)
     _number(&line, "attempts", 8, transaction.attempts)
-    if transaction.ringing_ms:
-        _number(&line, "ringing_ms", 10, transaction.ringing_ms - transaction.created_ms)
+    if transaction.flags & TX_RINGING:
+        _number(&line, "ringing_ms", 10, transaction.ringing_ms)
     _number(&line, "final_ms", 8, edge.now_ms - transaction.created_ms)
     _raw(&line, "}\n" if line.json else "\n", 2 if line.json else 1)
     if edge.call_lines_length + line.length > CALL_LINES_MAX:

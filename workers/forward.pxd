@@ -4,7 +4,6 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from sipcore.endpoint cimport Endpoint
 from sipcore.message cimport Message
-from sipcore.via cimport Via
 from workers.edge cimport Edge
 
 cdef enum:
@@ -24,11 +23,6 @@ cdef struct Forward:         # how a request leaves
     const uint8_t* uri       # the new request URI; NULL: it stays
     uint32_t uri_length
 
-# The key of our branch for this request's fork `index`: the same for its retransmission and after a restart. `top` is the Via that the
-# request's sender put on.
-cdef uint64_t branch_key(const Edge* edge, const Message* message, const Via* top, uint32_t index) noexcept nogil
-# Changes when anything changes that decides where a request goes (RFC 5393 4.2): equal in a request that comes back means a loop.
-cdef uint32_t loop_key(const Edge* edge, const Message* request, const Endpoint* source) noexcept nogil
 # The request as it leaves, into out[SLOT]; the length, or a negative Reason.
 cdef int forward_write(Edge* edge, const Message* request, const Forward* forward, uint8_t* out) noexcept nogil
 # A free slot of the outbox; sends what is queued where it was full.

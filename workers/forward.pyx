@@ -4,49 +4,14 @@ from libc.string cimport memcpy
 
 from sipcore.cookie cimport COOKIE_TEXT_MAX, Cookie, cookie_encode
 from sipcore.counters cimport COUNT_DATAGRAMS_OUT, COUNT_SEND_ERRORS
-from sipcore.dispatcher cimport DESTINATION_NONE, dispatcher_source
 from sipcore.edits cimport (
     edits_apply, edits_lower_max_forwards, edits_mark_source, edits_pop_routes, edits_push_via, edits_record_route,
     edits_request_uri, edits_reset,
 )
-from sipcore.hashing cimport Hasher, hasher_add, hasher_add_field, hasher_end, hasher_start, hex_of
-from sipcore.headers cimport HDR_ROUTE
-from sipcore.message cimport Header, message_find
+from sipcore.hashing cimport hex_of
 from workers.datagram cimport BATCH, SLOT, outbox_flush, outbox_room
 from workers.edge cimport LISTENERS_MAX, PREFIX_MAX, Listener
-
-
-cdef uint64_t branch_key(const Edge* edge, const Message* message, const Via* top, uint32_t index) noexcept nogil:
-    cdef Hasher hasher
-    cdef const uint8_t* data = message.data
-    cdef uint8_t number[5]
-    memcpy(number, &message.cseq, 4)
-    number[4] = <uint8_t>index
-    hasher_start(&hasher, &edge.key)
-    hasher_add_field(&hasher, data + top.branch.start, top.branch.length)
-    hasher_add_field(&hasher, data + top.sent_by.start, top.sent_by.length)
-    hasher_add_field(&hasher, data + message.call_id.start, message.call_id.length)
-    if top.branch.length == 0:  # RFC 2543: the tag stands in
-        hasher_add_field(&hasher, data + message.from_tag.start, message.from_tag.length)
-    hasher_add(&hasher, number, 5)
-    return hasher_end(&hasher)
-
-
-cdef uint32_t loop_key(const Edge* edge, const Message* request, const Endpoint* source) noexcept nogil:
-    cdef Hasher hasher
-    cdef const uint8_t* data = request.data
-    cdef const Header* route = message_find(request, HDR_ROUTE)
-    cdef uint8_t inwards = dispatcher_source(edge.dispatcher, source, edge.settings.source_any_port) == DESTINATION_NONE
-    hasher_start(&hasher, &edge.key)
-    hasher_add_field(&hasher, data + request.request_uri.start, request.request_uri.length)
-    hasher_add_field(&hasher, data + request.from_tag.start, request.from_tag.length)
-    hasher_add_field(&hasher, data + request.to_tag.start, request.to_tag.length)
-    hasher_add_field(&hasher, data + request.call_id.start, request.call_id.length)
-    hasher_add(&hasher, <const uint8_t*>&request.cseq, 4)
-    if route != NULL:
-        hasher_add_field(&hasher, data + route.value, route.value_length)
-    hasher_add(&hasher, &inwards, 1)
-    return <uint32_t>hasher_end(&hasher) & 0x0FFFFFFF
+from workers.keys cimport loop_key
 
 
 cdef int forward_write(Edge* edge, const Message* request, const Forward* forward, uint8_t* out) noexcept nogil:

@@ -19,7 +19,8 @@ from sipcore.uri cimport SCHEME_TEL, uri_aor, uri_param
 from workers.branches cimport Target, branch_start
 from workers.datagram cimport NO_BRANCH, outbox_put
 from workers.edge cimport ENDED_MAX, Name
-from workers.forward cimport Forward, branch_key, edge_room, forward_write
+from workers.forward cimport Forward, edge_room, forward_write
+from workers.keys cimport branch_key
 from workers.proxy cimport proxy_next, proxy_refuse, proxy_settle
 from workers.transactions cimport (
     FORKS_MAX, NONE, TX_CALL, TX_DISPATCH, TX_FROM_DESTINATION, TX_IN_DIALOG, TX_RECORD_ROUTE, TX_TO_CLIENT,
@@ -205,7 +206,7 @@ cdef void profile_in_dialog(Edge* edge, const Endpoint* source, uint64_t key) no
     if to.listener >= edge.listener_count:
         to.listener = source.listener
     if message.method == METHOD_ACK:
-        _forward_stateless(edge, source, &to, routes.count)
+        _forward_stateless(edge, source, key, &to, routes.count)
         return
     number = upstream_begin(edge, key, source, TX_IN_DIALOG)
     if number == NONE:
@@ -221,11 +222,11 @@ cdef void profile_in_dialog(Edge* edge, const Endpoint* source, uint64_t key) no
         proxy_settle(edge, number)
 
 
-cdef void _forward_stateless(Edge* edge, const Endpoint* source, const Endpoint* to, uint32_t pop_routes) noexcept nogil:
+cdef void _forward_stateless(Edge* edge, const Endpoint* source, uint64_t key, const Endpoint* to, uint32_t pop_routes) noexcept nogil:
     cdef Forward forward
     cdef int length
     memset(&forward, 0, sizeof(forward))
-    forward.key = branch_key(edge, &edge.message, &edge.message.via, 0)
+    forward.key = branch_key(edge, key, 0)
     forward.source = source[0]
     forward.to = to[0]
     forward.pop_routes = pop_routes

@@ -28,7 +28,7 @@ from workers.datagram cimport SLOT
 from workers.forward cimport edge_room
 from workers.transactions cimport (
     BRANCH_CANCEL_WANTED, BRANCH_CANCELLED, BRANCH_ENDED, BRANCH_PASSED_OVER, NONE, TRIED_MAX, TX_CALL, TX_CANCELLED, TX_DISPATCH,
-    TX_FINAL, TX_IN_DIALOG, Branch, Transaction, branch_arm, buffer_copy, buffer_free,
+    TX_FINAL, TX_IN_DIALOG, TX_RINGING, Branch, Transaction, branch_arm, buffer_copy, buffer_free,
 )
 from workers.upstream cimport upstream_drop, upstream_reply, upstream_request, upstream_send
 
@@ -70,26 +70,35 @@ cdef uint64_t _random(Edge* edge) noexcept nogil:
     return edge.random * 2685821657736338717ULL
 
 
+cdef uint32_t _tried(const Edge* edge, const Transaction* transaction, int32_t* tried) noexcept nogil:
+    """Indexes of the destinations that the transaction has branches to, into tried[TRIED_MAX]; how many."""
+    cdef uint32_t at = transaction.branches
+    cdef uint32_t found = 0
+    while at != NONE and found < TRIED_MAX:
+        tried[found] = dispatcher_by_id(edge.dispatcher, edge.transactions.branch[at].destination)
+        found += 1
+        at = edge.transactions.branch[at].next
+    return found
+
+
 cdef int _next_destination(Edge* edge, uint32_t number, const Message* request) noexcept nogil:
     cdef Transaction* transaction = &edge.transactions.transaction[number]
     cdef DestinationSet* destinations = dispatcher_set(edge.dispatcher, transaction.set_id)
     cdef int32_t tried[TRIED_MAX]
+    cdef uint32_t known = _tried(edge, transaction, tried)
     cdef int32_t index
-    cdef uint32_t i
     cdef Destination* destination
     if destinations == NULL:
         return 0
-    while (transaction.tried_count < edge.settings.max_attempts and transaction.tried_count < TRIED_MAX
+    while (known < edge.settings.max_attempts and known < TRIED_MAX
            and edge.now_ms - transaction.created_ms < edge.settings.max_time_ms):
-        for i in range(transaction.tried_count):
-            tried[i] = dispatcher_by_id(edge.dispatcher, transaction.tried[i])
         index = dispatcher_choose(edge.dispatcher, destinations, _selection_key(edge, request, destinations.algorithm), _random(edge),
-                                  edge.now_ms, tried, transaction.tried_count)
+                                  edge.now_ms, tried, known)
         if index == DESTINATION_NONE:
             return 0
         destination = &edge.dispatcher.destination[index]
-        transaction.tried[transaction.tried_count] = destination.id
-        transaction.tried_count += 1
+        tried[known] = index
+        known += 1
         if branch_start(edge, number, request, &destination.endpoint, destination.id, 0):
             return 1
     return 0
@@ -229,8 +238,7 @@ cdef void _provisional(Edge* edge, uint32_t at, uint16_t actions) noexcept nogil
     cdef int status = edge.message.status
     if transaction.method != METHOD_INVITE:
         branch.interval_ms = <uint32_t>edge.settings.t2_ms  # 17.1.2.2: Timer E goes on at T2
-        if branch.expire_ms < branch.sent_ms + 64 * edge.settings.t1_ms:
-            branch.expire_ms = branch.sent_ms + 64 * edge.settings.t1_ms
+        branch.expire_ms = max(branch.expire_ms, _last_ms(edge, branch))
     elif not branch.flags & BRANCH_CANCELLED and (actions & ACTION_TIMEOUT_OFF or status > 100):
         branch.expire_ms = edge.now_ms + edge.settings.timer_c_ms  # 16.7 step 2
     branch_arm(&edge.transactions, at)
@@ -238,8 +246,9 @@ cdef void _provisional(Edge* edge, uint32_t at, uint16_t actions) noexcept nogil
         branch_cancel(edge, at)
     if branch.flags & BRANCH_PASSED_OVER or transaction.flags & TX_FINAL or status == 100:
         return
-    if transaction.ringing_ms == 0:
-        transaction.ringing_ms = edge.now_ms
+    if not transaction.flags & TX_RINGING:
+        transaction.flags |= TX_RINGING
+        transaction.ringing_ms = <uint32_t>(edge.now_ms - transaction.created_ms)
     _pass(edge, branch.transaction, &edge.message)
 
 
@@ -398,11 +407,16 @@ cdef void _retransmit(Edge* edge, uint32_t at) noexcept nogil:
         branch_send(edge, at, request)
 
 
+cdef int64_t _last_ms(const Edge* edge, const Branch* branch) noexcept nogil:
+    """When Timer B or F ends it at the latest."""
+    return edge.transactions.transaction[branch.transaction].created_ms + branch.sent_ms + 64 * edge.settings.t1_ms
+
+
 cdef void _expired(Edge* edge, uint32_t at) noexcept nogil:
     """Timer B or F, a destination's patience, Timer C, or a cancelled branch that never ended."""
     cdef Branch* branch = &edge.transactions.branch[at]
     cdef Transaction* transaction = &edge.transactions.transaction[branch.transaction]
-    cdef int64_t last_ms = branch.sent_ms + 64 * edge.settings.t1_ms
+    cdef int64_t last_ms = _last_ms(edge, branch)
     branch.expire_ms = 0
     if branch.flags & BRANCH_ENDED:  # Timer D
         branch.state = transaction_step(branch.machine, branch.state, EVENT_WAITED).state

@@ -11,7 +11,7 @@ from sipcore.counters cimport (
 from sipcore.edits cimport edits_apply, edits_pop_via, edits_reset
 from sipcore.endpoint cimport endpoint_set_host
 from libc.stdint cimport uint16_t, uint64_t
-from sipcore.hashing cimport Hasher, hasher_add, hasher_add_field, hasher_end, hasher_start, hex_value
+from sipcore.hashing cimport hex_value
 from sipcore.headers cimport (
     HDR_PROXY_REQUIRE, HDR_VIA, METHOD_ACK, METHOD_CANCEL, METHOD_INVITE, METHOD_OPTIONS, METHOD_REGISTER,
 )
@@ -24,7 +24,8 @@ from sipcore.uri cimport Uri
 from sipcore.via cimport Via, via_parse
 from workers.datagram cimport INBOX_DATAGRAM, INBOX_UNREACHABLE, NO_BRANCH, SLOT, inbox_send, outbox_put
 from workers.edge cimport PARKED_MAX, REGISTERS_MAX, Parked
-from workers.forward cimport BRANCH_KEY_AT, BRANCH_LENGTH, BRANCH_LISTENER_AT, BRANCH_LOOP_AT, branch_key, edge_room, loop_key
+from workers.forward cimport BRANCH_KEY_AT, BRANCH_LENGTH, BRANCH_LISTENER_AT, BRANCH_LOOP_AT, edge_room
+from workers.keys cimport branch_key, loop_key, server_key
 from workers.profile cimport profile_in_dialog, profile_initial, profile_is_us
 from workers.proxy cimport proxy_timer, proxy_cancel, proxy_response, proxy_unreachable
 from workers.transactions cimport FORKS_MAX, NONE, TX_OURS, Transaction, branch_find, transaction_find
@@ -148,11 +149,13 @@ cdef void _orphan(Edge* edge, const Endpoint* source, uint64_t key) noexcept nog
     cdef Endpoint target = source[0]
     cdef int length
     cdef uint32_t index
+    cdef uint64_t server
     if not edge.heir or edge.now_ms > edge.heir_until_ms or message.method == METHOD_CANCEL or not _second_via(message, &below):
         count(edge.counter, COUNT_STRAY_RESPONSES)
         return
+    server = server_key(edge, message, &below, message.method)
     for index in range(FORKS_MAX):
-        if branch_key(edge, message, &below, index) == key:
+        if branch_key(edge, server, index) == key:
             break
     else:
         count(edge.counter, COUNT_STRAY_RESPONSES)
@@ -194,26 +197,11 @@ cdef bint _second_via(const Message* message, Via* below) noexcept nogil:
 
 # --- requests ---------------------------------------------------------------------------------------------------------------
 
-cdef uint64_t _server_key(const Edge* edge, const Message* message, uint16_t method) noexcept nogil:
-    """17.2.3: branch, sent-by and method; for senders from before RFC 3261 what stood in for the branch. The CSeq number and Call-ID are
-    in both: a sender that uses a branch twice is kept apart."""
-    cdef Hasher hasher
-    cdef const uint8_t* data = message.data
-    hasher_start(&hasher, &edge.key)
-    hasher_add_field(&hasher, data + message.via.branch.start, message.via.branch.length)
-    hasher_add_field(&hasher, data + message.via.sent_by.start, message.via.sent_by.length)
-    hasher_add_field(&hasher, data + message.call_id.start, message.call_id.length)
-    if not message.via.has_cookie:
-        hasher_add_field(&hasher, data + message.from_tag.start, message.from_tag.length)
-    hasher_add(&hasher, <const uint8_t*>&message.cseq, 4)
-    hasher_add(&hasher, <const uint8_t*>&method, 2)
-    return hasher_end(&hasher)
-
-
 cdef void _request(Edge* edge, const Endpoint* source) noexcept nogil:
     cdef Message* message = &edge.message
     cdef uint16_t method = message.method
-    cdef uint64_t key = _server_key(edge, message, METHOD_INVITE if method == METHOD_ACK or method == METHOD_CANCEL else method)
+    cdef uint64_t key = server_key(edge, message, &message.via,
+                                   METHOD_INVITE if method == METHOD_ACK or method == METHOD_CANCEL else method)
     cdef uint32_t number = transaction_find(&edge.transactions, key)
     if method == METHOD_ACK:
         if number == NONE or not upstream_ack(edge, number):

@@ -8,7 +8,8 @@ from sipcore.timers cimport Timer, TimerWheel
 cdef enum:
     NONE = 0xFFFFFFFF
     BUFFER_CLASSES = 6        # 512, 1024, 2048, 4096, 16384 and 65536 octets
-    TRIED_MAX = 8             # destinations that one request may try: the most that dispatcher.max_attempts allows
+    TRIED_MAX = 8             # destinations that one request may try: the most that dispatcher.max_attempts allows (its branches
+                              # remember which)
     FORKS_MAX = 32            # contacts that one request may ring: the most that registrar.max_contacts allows
 
 cdef enum TransactionFlag:
@@ -21,6 +22,7 @@ cdef enum TransactionFlag:
     TX_FINAL = 64             # a final response went upstream
     TX_CALL = 128             # an initial INVITE: one line in the log
     TX_OURS = 256             # answered by us alone (REGISTER)
+    TX_RINGING = 512          # a provisional response went upstream
 
 cdef enum BranchFlag:
     BRANCH_CANCEL_WANTED = 1  # as soon as a provisional response is there (RFC 3261 9.1)
@@ -47,23 +49,21 @@ cdef struct Transaction:      # a server transaction and its context (RFC 3261 1
     uint16_t flags
     uint16_t status           # last sent upstream
     uint8_t pop_routes        # Route values of ours on top of the request
-    uint8_t tried_count
     uint16_t targets_at       # offset of the next Target in `targets`
     uint16_t best_status      # of the failures so far; 0: none
+    uint16_t answer_port      # at the source's address: where answers go
     uint32_t set_id
     uint32_t destination      # id that a dialog of this counts against
     uint32_t interval_ms      # Timer G
-    Endpoint source           # of the request; answers go there as RFC 3581 says
-    Endpoint peer             # where answers go
+    uint32_t ringing_ms       # from created_ms to the first 18x (TX_RINGING)
+    Endpoint source           # of the request
     Buffer* request           # as it came
     Buffer* response          # as it was last sent upstream
     Buffer* best              # the best failure so far, as it came
     Buffer* targets           # contacts still to be tried (proxy.Target, packed)
     int64_t created_ms
-    int64_t ringing_ms        # when the first 18x went by; 0: none yet
     int64_t retransmit_ms     # 0: not running
     int64_t expire_ms         # Timer H, I, J, L; 0: not running
-    uint32_t tried[TRIED_MAX] # destination ids
 
 cdef struct Branch:           # a client transaction
     uint64_t key
@@ -78,8 +78,8 @@ cdef struct Branch:           # a client transaction
     uint16_t target           # offset + 1 of its Target in the transaction's targets; 0: the request URI stays
     uint32_t destination      # dispatcher id; 0: none
     uint32_t interval_ms      # Timer A or E
+    uint32_t sent_ms          # from the transaction's created_ms
     Endpoint to
-    int64_t sent_ms
     int64_t retransmit_ms     # the request, or once cancelled the CANCEL; 0: not running
     int64_t expire_ms         # Timer B, F, C, the destination's patience, or the wait for a cancelled branch's verdict
 

@@ -4,11 +4,8 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from sipcore.endpoint cimport Endpoint
 from sipcore.message cimport Message
-from sipcore.via cimport Via
 from workers.edge cimport Edge
 
-# Where an answer to a request with this top Via goes that came from `source`: its address, and its port where rport stands.
-cdef Endpoint answer_target(const Message* request, const Via* top, const Endpoint* source) noexcept nogil
 # Answers edge.message without a transaction (RFC 3261 8.2.7); our tag is a hash, the same for a retransmission.
 cdef void answer_stateless(Edge* edge, const Endpoint* source, int status, const char* phrase,
                            const uint8_t* extra, uint32_t extra_length) noexcept nogil

@@ -1,6 +1,6 @@
 """Towards the request's sender: server transactions, where answers go, and answers of our own."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint16_t
 from libc.string cimport memcpy
 
 from sipcore.build cimport build_response
@@ -15,6 +15,7 @@ from sipcore.transaction cimport (
     EVENT_RETRANSMIT, MACHINE_INVITE_SERVER, MACHINE_SERVER, STATE_ACCEPTED, STATE_COMPLETED, STATE_PROCEEDING, STATE_TRYING,
     Step, event_of_status, transaction_step,
 )
+from sipcore.via cimport Via
 from workers.datagram cimport NO_BRANCH, SLOT, outbox_put
 from workers.forward cimport edge_room
 from workers.transactions cimport (
@@ -26,11 +27,18 @@ cdef enum:
     TAG_LENGTH = 16
 
 
-cdef Endpoint answer_target(const Message* request, const Via* top, const Endpoint* source) noexcept nogil:
-    cdef Endpoint target = source[0]
-    if not top.has_rport and top.host.length:  # without a host it is a malformed Via that is refused: only the packet's source is known
-        target.port = <uint16_t>(top.port if top.port else SIP_PORT)
-    return target
+cdef uint16_t _answer_port(const Via* top, const Endpoint* source) noexcept nogil:
+    """Answers go to the address that a request came from, and to its port where rport stands."""
+    if top.has_rport or top.host.length == 0:  # without a host it is a malformed Via that is refused: only the packet's source is known
+        return source.port
+    return <uint16_t>(top.port if top.port else SIP_PORT)
+
+
+cdef void _answer(Edge* edge, const Transaction* transaction, uint32_t length) noexcept nogil:
+    """Queues what stands in edge_room for the request's sender."""
+    cdef Endpoint to = transaction.source
+    to.port = transaction.answer_port
+    outbox_put(&edge.outbox, &to, length, NO_BRANCH)
 
 
 cdef void _tag(const Edge* edge, const Message* request, uint8_t* out) noexcept nogil:
@@ -58,7 +66,7 @@ cdef void answer_stateless(Edge* edge, const Endpoint* source, int status, const
                            const uint8_t* extra, uint32_t extra_length) noexcept nogil:
     cdef uint8_t tag[TAG_LENGTH]
     cdef uint8_t* out = edge_room(edge)
-    cdef Endpoint target
+    cdef Endpoint target = source[0]
     cdef int length
     _tag(edge, &edge.message, tag)
     _add_server(edge, &extra, &extra_length)
@@ -66,7 +74,7 @@ cdef void answer_stateless(Edge* edge, const Endpoint* source, int status, const
     if length < 0:
         count(edge.counter, COUNT_DROPPED)
         return
-    target = answer_target(&edge.message, &edge.message.via, source)
+    target.port = _answer_port(&edge.message.via, source)
     outbox_put(&edge.outbox, &target, <uint32_t>length, NO_BRANCH)
     count(edge.counter, COUNT_LOCAL_REPLIES)
 
@@ -80,7 +88,7 @@ cdef uint32_t upstream_begin(Edge* edge, uint64_t key, const Endpoint* source, u
     transaction.method = <uint8_t>edge.message.method
     transaction.flags = flags
     transaction.source = source[0]
-    transaction.peer = answer_target(&edge.message, &edge.message.via, source)
+    transaction.answer_port = _answer_port(&edge.message.via, source)
     transaction.created_ms = edge.now_ms
     if edge.message.method == METHOD_INVITE:
         transaction.machine = MACHINE_INVITE_SERVER
@@ -103,7 +111,8 @@ cdef void upstream_reply(Edge* edge, uint32_t number, const Message* request, in
     cdef Transaction* transaction = &edge.transactions.transaction[number]
     cdef uint8_t tag[TAG_LENGTH]
     cdef int length
-    _tag(edge, request, tag)
+    if status > 100:
+        _tag(edge, request, tag)
     _add_server(edge, &extra, &extra_length)
     length = build_response(request, &transaction.source, status, phrase, tag, TAG_LENGTH if status > 100 else 0,
                             extra, extra_length, edge_room(edge), SLOT)
@@ -132,7 +141,7 @@ cdef void upstream_send(Edge* edge, uint32_t number, uint32_t length, int status
     if not step.actions & ACTION_PASS and not 200 <= status < 300:  # a late 2xx always passes (RFC 3261 16.7 step 5)
         return
     if not step.actions & ACTION_PASS:  # behind a failure that was sent: Timer G goes on with that
-        outbox_put(&edge.outbox, &transaction.peer, length, NO_BRANCH)
+        _answer(edge, transaction, length)
         return
     transaction.state = step.state
     transaction.status = <uint16_t>status
@@ -143,7 +152,7 @@ cdef void upstream_send(Edge* edge, uint32_t number, uint32_t length, int status
         transaction.response = NULL
     else:
         transaction.response = buffer_copy(&edge.transactions, transaction.response, edge_room(edge), length)
-    outbox_put(&edge.outbox, &transaction.peer, length, NO_BRANCH)
+    _answer(edge, transaction, length)
     if step.actions & ACTION_RETRANSMIT_ON:  # Timers G and H
         transaction.interval_ms = <uint32_t>t1_ms
         transaction.retransmit_ms = edge.now_ms + t1_ms
@@ -177,7 +186,7 @@ cdef void _replay(Edge* edge, Transaction* transaction) noexcept nogil:
     if transaction.response == NULL:
         return
     memcpy(edge_room(edge), transaction.response.data, transaction.response.length)
-    outbox_put(&edge.outbox, &transaction.peer, transaction.response.length, NO_BRANCH)
+    _answer(edge, transaction, transaction.response.length)
     count(edge.counter, COUNT_RETRANSMISSIONS_OUT)
 
 
