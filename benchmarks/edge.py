@@ -107,7 +107,7 @@ class EdgeProcess:
 
     def workers(self) -> list[int]:
         """Process ids of the workers."""
-        return [pid for pid, command in self.children().items() if re.search(r"-m workers\b", command)]
+        return [one["pid"] for one in self.state()["children"] if one["role"] == "worker" and one["pid"]]
 
     def admin(self, method: str, **params: object) -> object:
         """One JSON-RPC call over the admin socket; its result, EdgeError where it is an error."""

@@ -48,6 +48,7 @@ cdef enum Counter:            # one column each; the names in counters.pyx stand
     COUNT_PARKED = 30         # datagrams that wait for the replica
     COUNT_LOG_DROPPED = 31    # call lines the log's reader was too slow for
     COUNT_QUARANTINED = 32    # messages refused because they crashed a worker twice
+    COUNT_OVERLOAD = 33       # new requests refused because there were more than the worker can serve
 
 cdef struct Load:             # one destination as one worker sees it; every field only grows
     uint64_t started          # calls answered: in progress = sum of started - sum of ended, over all workers

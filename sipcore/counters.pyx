@@ -20,7 +20,7 @@ COUNTER_NAMES = (
     "heartbeat_ms", "pid", "live", "sequence", "datagrams_in", "datagrams_out", "requests", "responses", "retransmissions_in",
     "retransmissions_out", "refused", "local_replies", "stray_responses", "dropped", "send_errors", "unreachable", "inbox_in",
     "inbox_out", "inbox_dropped", "registers", "calls", "calls_answered", "calls_failed", "failovers", "transactions",
-    "transactions_total", "timeouts", "batches", "keepalives", "heir_responses", "parked", "log_dropped", "quarantined",
+    "transactions_total", "timeouts", "batches", "keepalives", "heir_responses", "parked", "log_dropped", "quarantined", "overload",
 )
 # What is set, not counted: sums over workers or time mean nothing but for transactions.
 GAUGES = frozenset({"heartbeat_ms", "pid", "live", "sequence", "transactions"})
@@ -28,7 +28,7 @@ GAUGES = frozenset({"heartbeat_ms", "pid", "live", "sequence", "transactions"})
 _COLUMN = {name: column for column, name in enumerate(COUNTER_NAMES)}
 _FIELD = {name: field for field, name in enumerate(LOAD_FIELDS)}
 
-assert len(COUNTER_NAMES) == COUNT_QUARANTINED + 1, "COUNTER_NAMES and enum Counter differ"
+assert len(COUNTER_NAMES) == COUNT_OVERLOAD + 1, "COUNTER_NAMES and enum Counter differ"
 assert len(LOAD_FIELDS) * sizeof(uint64_t) == sizeof(Load), "LOAD_FIELDS and struct Load differ"
 
 

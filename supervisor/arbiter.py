@@ -26,7 +26,8 @@ from typing import Any
 
 from sipcore import counters, steering
 from supervisor import config, launch, logs, quarantine, rundir, sockets
-from supervisor.children import CRASH_DEATHS, CRASH_WINDOW_MS, EX_CONFIG, Child, spawn
+from supervisor.children import CRASH_DEATHS, CRASH_WINDOW_MS, EX_CONFIG, Child, Command, spawn
+from supervisor.spare import AFTER_MS, Spare
 
 EX_OK, EX_UNAVAILABLE, EX_SOFTWARE = 0, 69, 70  # sysexits.h
 ROOT = Path(__file__).resolve().parent.parent   # where our packages stand, installed or not
@@ -38,8 +39,6 @@ DUMP_MS = 500         # from the request for a stack dump to the kill
 SUPERVISOR_HANG_MS = 10_000  # it comes round five times a second; a commit may have to wait for a slow disk
 TICK_MS = 500         # how often heartbeats are looked at
 WORKERS_MAX = 64      # rows of the shared page
-
-Command = Callable[[str, int], list[str]]
 
 
 def python_command(role: str, launch_fd: int) -> list[str]:
@@ -65,6 +64,7 @@ class Arbiter:
         self.workers = worker_count(edge["workers"], len(self.cores))
         self.supervisor = Child(launch.ROLE_SUPERVISOR)
         self.children = [self.supervisor, *(Child(launch.ROLE_WORKER, index) for index in range(self.workers))]
+        self.spare = Spare()
         self.rolling: deque[Child] = deque()
         self.selector = selectors.DefaultSelector()
         self.exit_code: int | None = None  # set: we are ending
@@ -84,7 +84,7 @@ class Arbiter:
             self._banner()
             for child in self.children:
                 child.start_at_ms = now_ms()
-            while self.exit_code is None or any(child.pid for child in self.children):
+            while self.exit_code is None or any(child.pid for child in (*self.children, self.spare)):
                 self._on_time(now_ms())
                 for key, _ in self.selector.select(self._wait_ms() / 1000):
                     key.data()
@@ -128,7 +128,7 @@ class Arbiter:
 
     def _kill_all(self) -> None:
         """None is left to kill unless we ourselves failed."""
-        for child in self.children:
+        for child in (*self.children, self.spare):
             if child.pid is not None:
                 child.send(signal.SIGKILL)
                 os.waitpid(child.pid, 0)
@@ -155,7 +155,7 @@ class Arbiter:
 
     def _start(self, child: Child, now: int) -> None:
         try:
-            pid, ready_read = self._spawn(child)
+            pid, ready_read = self._promote(child) or self._spawn(child)
         except OSError as error:  # no memory, too many processes or descriptors: as if it had died at once
             self.log.error("%s could not be started: %s", child.name, error.strerror)
             self._again(child, now)
@@ -181,6 +181,30 @@ class Arbiter:
             kept.pop_all()
         os.set_blocking(ready_read, False)
         return pid, ready_read
+
+    def _promote(self, child: Child) -> tuple[int, int] | None:
+        """The spare becomes this worker; None where there is none, or it is no worker that is wanted."""
+        if child.role != launch.ROLE_WORKER or not self.spare.waiting:
+            return None
+        self.spare.not_before_ms = now_ms() + AFTER_MS
+        try:
+            return self.spare.become(self._launch(child, launch.NO_FD))
+        except OSError as error:
+            self.log.warning("the spare (pid %d) cannot become %s: %s", self.spare.pid, child.name, error.strerror)
+            return None
+
+    def _keep_spare(self, now: int) -> None:
+        """A spare stands by once all that is wanted serves."""
+        if (self.spare.pid is not None or now < self.spare.not_before_ms or self.rolling or not self.was_ready
+                or not all(child.ready for child in self.children)):
+            return
+        self.spare.not_before_ms = now + AFTER_MS
+        told = [self._launch(child, launch.NO_FD) for child in self.children[1:]]
+        try:
+            self.spare.begin(self.command, [fd for one in told for fd in one.descriptors()], self.environment, now)
+        except OSError as error:  # the next attempt is a second away
+            self.log.warning("no spare worker could be started: %s", error.strerror)
+        self._status()
 
     def _pin(self, child: Child) -> None:
         """Worker i to core i, where every worker can have its own."""
@@ -230,6 +254,8 @@ class Arbiter:
             pid, status = ended
             if pid in by_pid:
                 self._on_end(by_pid.pop(pid), status, now_ms())
+            elif pid == self.spare.pid:
+                self._on_spare_end(status, now_ms())
 
     def _on_end(self, child: Child, status: int, now: int) -> None:
         pid, expected = child.pid, child.expected
@@ -247,6 +273,14 @@ class Arbiter:
             self.log.error("%s (pid %d) %s; it is started again", child.name, pid, child.last_end)
             self._blame(child)
             self._again(child, now)
+        self._status()
+
+    def _on_spare_end(self, status: int, now: int) -> None:
+        pid = self.spare.pid
+        self.spare.ended(status)
+        self.spare.not_before_ms = now + AFTER_MS
+        if not self.spare.expected:
+            self.log.error("spare (pid %d) %s; another one is started", pid, self.spare.last_end)
         self._status()
 
     def _blame(self, child: Child) -> None:
@@ -285,6 +319,7 @@ class Arbiter:
             self._end_supervisor(now)
         elif now - self.watched_ms >= TICK_MS:
             self._watch(now)
+            self._keep_spare(now)
             logs.flush()
             notify("WATCHDOG=1")
         if self.rolling:
@@ -358,6 +393,7 @@ class Arbiter:
         if self.rolling:
             self.log.warning("the workers are being restarted already")
             return
+        self.spare.retire()  # it has the program in memory as it was
         self.rolling.extend(self.children[1:])
         self.log.info("restarting %d workers one by one", self.workers)
         self._ask_to_end(self.rolling[0], now_ms(), signal.SIGUSR2)
@@ -383,11 +419,12 @@ class Arbiter:
     def _stop(self, code: int, now: int) -> None:
         """Workers drain first, while the supervisor still commits what they send. Asked twice: at once."""
         if self.exit_code is not None:
-            for child in self.children:
+            for child in (*self.children, self.spare):
                 child.send(signal.SIGKILL)
             return
         self.exit_code = code
         self.rolling.clear()
+        self.spare.retire()
         notify("STOPPING=1")
         self.log.info("ending: the workers drain, %d s at most", DRAIN_MS // 1000)
         for child in self.children:
@@ -410,7 +447,7 @@ class Arbiter:
                            "configured": at.configured} for at in (group.address for group in self.groups)],
             "children": [{"role": one.role, "index": one.index, "name": one.name, "pid": one.pid, "ready": one.ready,
                           "restarts": one.restarts, "started_ms": one.started_ms, "last_end": one.last_end}
-                         for one in self.children],
+                         for one in (*self.children, self.spare)],
         }
         try:
             self.run_dir.write_status(status)

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from supervisor import launch
 
@@ -13,6 +13,9 @@ CRASH_WINDOW_MS = 10_000  # ... within this time are a crash loop: nothing that 
 SETTLED_MS = 1_000      # a process that lived this long is replaced at once: what killed it is not its start
 BACKOFF_FIRST_MS = 50   # else the first restart is immediate, the second waits this long, the third twice, ...
 BACKOFF_MAX_MS = 500    # ... up to this, so that a loop still shows itself within CRASH_WINDOW_MS
+
+# How a child of a role is started that finds its launch document in a descriptor.
+Command = Callable[[str, int], list[str]]
 
 
 class Child:

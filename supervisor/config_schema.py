@@ -129,6 +129,11 @@ KEYS = (
     Key("edge", "receive_buffer", "whole", 8388608,
         "Octets of each socket's receive buffer: what waits there while a worker is restarted.",
         65536, 1 << 30, restart=True),
+    Key("edge", "coalesce_us", "whole", 500,
+        "How long a busy worker lets datagrams come together before it takes them, in microseconds (as rx-usecs of "
+        "ethtool does for a network card): fewer wake-ups, less CPU. A worker with little to do never waits. 0: none "
+        "ever does.",
+        0, 5000),
     Key("edge", "max_transactions", "whole", 500000,
         "Transactions per worker (2.5 KB each while alive, 32 s or more); above it new requests get 503.",
         1000, 10_000_000, restart=True),

@@ -1,16 +1,17 @@
-"""The launch document: all that the arbiter tells a child, as JSON in a memfd whose number is its only argument.
+"""The launch document: all that the arbiter tells a child, as JSON in a descriptor whose number is its only argument.
 
 workers/launch.py is the reading end for workers, which never import this package; a test holds the two equal.
 """
 
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 ROLE_WORKER = "worker"
 ROLE_SUPERVISOR = "supervisor"
-DOCUMENT_MAX = 4 << 20  # octets; settings are a few KB, so more than this is not ours
+ROLE_SPARE = "spare"    # of a place, never in a document: a worker whose document is still to come
+DOCUMENT_MAX = 1 << 20  # octets, as much as a pipe may hold; settings are a few KB, so more than this is not ours
 NO_FD = -1              # a descriptor that this role does not get
 
 
@@ -54,6 +55,10 @@ class Launch:
         os.write(self.ready_fd, b"1")
         os.close(self.ready_fd)
 
+    def with_ready(self, fd: int) -> "Launch":
+        """The same with another ready_fd."""
+        return replace(self, ready_fd=fd)
+
     def descriptors(self) -> list[int]:
         """The descriptors named in the document, which the child must inherit."""
         named = [listener.fd for listener in self.listeners]
@@ -61,18 +66,22 @@ class Launch:
         return sorted({fd for fd in named if fd != NO_FD})
 
 
+def encode(launch: Launch) -> bytes:
+    return json.dumps(asdict(launch)).encode()
+
+
 def write(launch: Launch) -> int:
     """A memfd (close-on-exec) that holds the document; the caller closes it after the child was started."""
     fd = os.memfd_create(f"viaduct-launch-{launch.role}-{launch.index}")
-    data = json.dumps(asdict(launch)).encode()
-    os.write(fd, data)
+    os.write(fd, encode(launch))
     return fd
 
 
 def read(fd: int) -> Launch:
     """The document in fd, which is closed. Unknown keys are passed over, a missing one is an error (LaunchError)."""
     with os.fdopen(fd, "rb") as file:
-        file.seek(0)
+        if file.seekable():
+            file.seek(0)
         data = file.read(DOCUMENT_MAX)
     try:
         document = json.loads(data)

@@ -1,4 +1,4 @@
-"""`python -m workers FD`: one worker, told what it is by the launch document in descriptor FD."""
+"""`python -m workers FD`: one worker, told what it is by the launch document in FD, which a spare has to wait for."""
 
 import faulthandler
 import gc
@@ -145,10 +145,12 @@ def arbiter_gone(life_fd):
 def main(fd):
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
-    worker = Worker(launches.read(fd))
     gc.collect()
     gc.freeze()
-    worker.run()
+    launch = launches.read(fd)
+    if launch is None:
+        return
+    Worker(launch).run()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from sipcore.endpoint cimport Endpoint
 cdef enum:
     BATCH = 64             # datagrams a system call; beyond it the gain a packet is under 2 %
     SLOT = 65536           # the largest UDP payload is 65,507
+    SLOT_STEP = SLOT + 1088  # from one slot to the next: at steps of 64 KB all would share a few lines of every cache
     NO_BRANCH = 0          # no key of a branch is 0
 
 cdef struct Incoming:
@@ -22,7 +23,7 @@ cdef struct Outgoing:
 cdef struct Outbox:
     uint32_t count
     Outgoing item[BATCH]
-    uint8_t* memory        # BATCH slots
+    uint8_t* memory        # BATCH slots, SLOT_STEP apart
     uint32_t failed_count
     uint64_t failed[BATCH] # keys of branches whose message the kernel refused, for the router
 
@@ -49,7 +50,7 @@ cdef void outbox_free(Outbox* outbox) noexcept
 
 cdef inline uint8_t* outbox_room(Outbox* outbox) noexcept nogil:
     """The slot for the next message; outbox_flush must have been called when the outbox was full."""
-    return outbox.memory + <size_t>outbox.count * SLOT
+    return outbox.memory + <size_t>outbox.count * SLOT_STEP
 
 
 cdef inline void outbox_put(Outbox* outbox, const Endpoint* to, uint32_t length, uint64_t branch) noexcept nogil:

@@ -26,13 +26,13 @@ cdef class Receiver:
     def __cinit__(self):
         cdef Slots* slots
         cdef uint32_t i
-        self.memory = <uint8_t*>malloc(<size_t>BATCH * SLOT)
+        self.memory = <uint8_t*>malloc(<size_t>BATCH * SLOT_STEP)
         slots = <Slots*>calloc(1, sizeof(Slots))
         if self.memory == NULL or slots == NULL:
             raise MemoryError("no memory for the receive slots")
         self.headers = slots
         for i in range(BATCH):
-            self.item[i].data = self.memory + <size_t>i * SLOT
+            self.item[i].data = self.memory + <size_t>i * SLOT_STEP
             slots.vector[i].iov_base = self.item[i].data
             slots.vector[i].iov_len = SLOT
             slots.message[i].msg_hdr.msg_iov = &slots.vector[i]
@@ -109,7 +109,7 @@ cdef class Receiver:
 
 cdef int outbox_start(Outbox* outbox) except -1:
     memset(outbox, 0, sizeof(Outbox))
-    outbox.memory = <uint8_t*>malloc(<size_t>BATCH * SLOT)
+    outbox.memory = <uint8_t*>malloc(<size_t>BATCH * SLOT_STEP)
     if outbox.memory == NULL:
         raise MemoryError("no memory for the send slots")
     return 0
@@ -141,7 +141,7 @@ cdef void outbox_flush(Outbox* outbox, const int* listener_fd, uint64_t* sent, u
             if taken[j] or outbox.item[j].to.listener != listener:
                 continue
             taken[j] = True
-            vector[batch].iov_base = outbox.memory + <size_t>j * SLOT
+            vector[batch].iov_base = outbox.memory + <size_t>j * SLOT_STEP
             vector[batch].iov_len = outbox.item[j].length
             memset(&message[batch], 0, sizeof(mmsghdr))
             message[batch].msg_hdr.msg_iov = &vector[batch]

@@ -10,6 +10,7 @@ from sipcore.hashing cimport HashKey
 from sipcore.location cimport Location
 from sipcore.message cimport Message
 from workers.datagram cimport Outbox
+from workers.pace cimport Pace
 from workers.transactions cimport Transactions
 
 cdef enum:
@@ -92,6 +93,7 @@ cdef struct Edge:
     uint8_t crash_text[64]
     int inbox_fd
     int inbox_peer[64]             # WORKERS_MAX sending ends
+    Pace pace
     Outbox outbox
     Transactions transactions
     Message message                # the datagram in hand
@@ -107,3 +109,11 @@ cdef struct Edge:
     uint64_t ended[ENDED_MAX]      # keys of dialogs whose BYE was counted, by the key's low bits
     uint32_t call_lines_length
     uint8_t call_lines[CALL_LINES_MAX]
+
+
+cdef inline uint64_t edge_random(Edge* edge) noexcept nogil:
+    """xorshift64*: for spreading, nothing secret."""
+    edge.random ^= edge.random >> 12
+    edge.random ^= edge.random << 25
+    edge.random ^= edge.random >> 27
+    return edge.random * 2685821657736338717ULL

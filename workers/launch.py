@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, fields
 from typing import Any
 
-DOCUMENT_MAX = 4 << 20  # octets, as on the writing side
+DOCUMENT_MAX = 1 << 20  # octets, as on the writing side
 
 
 class LaunchError(Exception):
@@ -52,11 +52,17 @@ class Launch:
         os.close(self.ready_fd)
 
 
-def read(fd: int) -> Launch:
-    """The document in fd, which is closed. Unknown keys are passed over, a missing one is an error (LaunchError)."""
+def read(fd: int) -> Launch | None:
+    """The document in fd, which is closed. Unknown keys are passed over, a missing one is an error (LaunchError).
+
+    A spare worker waits here: its document comes through a pipe when its place is known. None: it is not needed.
+    """
     with os.fdopen(fd, "rb") as file:
-        file.seek(0)
+        if file.seekable():
+            file.seek(0)
         data = file.read(DOCUMENT_MAX)
+    if not data:
+        return None
     try:
         document = json.loads(data)
         listeners = tuple(_build(Listener, listener) for listener in document["listeners"])

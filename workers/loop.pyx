@@ -18,9 +18,11 @@ from workers.edge cimport (
     CALL_LINES_MAX, HOST_MAX, LISTENERS_MAX, NAMES_MAX, PREFIX_MAX, REGISTERS_PACE_MS, Edge, Listener, Name,
 )
 from workers.forward cimport edge_flush
+from workers.pace cimport pace_start, pace_turn, pace_until_ns
 from workers.router cimport router_datagram, router_send_failures, router_timers, router_unpark, router_unreachable
 from workers.sockets cimport (
-    CLOCK_MONOTONIC, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLERR, EPOLLIN, POLLOUT, clock_gettime, epoll_create1, epoll_ctl, epoll_event,
+    CLOCK_MONOTONIC, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLERR, EPOLLIN, POLLOUT, TIMER_ABSTIME,
+    clock_gettime, clock_nanosleep, epoll_create1, epoll_ctl, epoll_event,
     epoll_wait, poll, pollfd, timespec,
 )
 from workers.transactions cimport Transaction, transactions_start, transactions_stop
@@ -47,9 +49,13 @@ WAKE_REGISTERS = 2           # REGISTERs wait
 
 
 cdef int64_t monotonic_ms() noexcept nogil:
+    return monotonic_ns() // 1000000
+
+
+cdef int64_t monotonic_ns() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t>now.tv_sec * 1000 + now.tv_nsec // 1000000
+    return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
 
 
 cdef class Engine:
@@ -64,7 +70,9 @@ cdef class Engine:
     cdef LocationTable location_table
     cdef int epoll
     cdef int log_fd
-    cdef int64_t turn_ms     # when the last turn of the loop began
+    cdef int64_t turn_ns     # when the last turn of the loop began
+    cdef uint32_t taken      # datagrams that the present turn has read
+    cdef bint left           # it left some in a socket
     cdef int64_t started_ms  # an heir forwards for as long as a transaction of the dead worker may live: Timer C and 64*T1
 
     def __cinit__(self):
@@ -99,6 +107,7 @@ cdef class Engine:
         self.edge.random = int.from_bytes(os.urandom(8), "little") | 1
         self.edge.now_ms = monotonic_ms()
         self._become_heir()
+        pace_start(&self.edge.pace, self.edge.now_ms)
         transactions_start(&self.edge.transactions, launch.settings["edge"]["max_transactions"], self.edge.now_ms)
         self._listen(launch.listeners)
 
@@ -114,7 +123,8 @@ cdef class Engine:
     cdef _become_heir(self):
         """A row that was used before belongs to a worker that died: its responses are ours to forward."""
         self.edge.heir = self.edge.counter[<int>COUNT_PID] != 0
-        self.started_ms = self.turn_ms = self.edge.now_ms
+        self.started_ms = self.edge.now_ms
+        self.turn_ns = self.edge.now_ms * 1000000
         self.edge.counter[<int>COUNT_PID] = os.getpid()
         self.edge.counter[<int>COUNT_LIVE] = 0
         self.edge.counter[<int>COUNT_TRANSACTIONS] = 0
@@ -183,6 +193,7 @@ cdef class Engine:
         self.edge.settings.lookup_first = edge["initial"] == "lookup-first"
         self.edge.settings.source_any_port = dispatcher["match_source"] == "address"
         self.edge.settings.use_domain = settings["registrar"]["use_domain"]
+        self.edge.pace.coalesce_us = edge["coalesce_us"]
         self.edge.settings.set_id = dispatcher["set"]
         self.edge.settings.max_attempts = dispatcher["max_attempts"]
         self.edge.settings.max_time_ms = dispatcher["max_time_ms"]
@@ -280,10 +291,14 @@ cdef class Engine:
         cdef epoll_event events[EVENTS_MAX]
         cdef int i, got
         cdef int flags = 0
+        cdef int64_t now_ns
         cdef int64_t until_ms = monotonic_ms() + WAIT_MAX_MS
         while flags == 0:
-            got = epoll_wait(self.epoll, events, EVENTS_MAX, self._wait_ms(until_ms))
-            edge.now_ms = monotonic_ms()
+            got = self._wait(events, until_ms)
+            now_ns = monotonic_ns()
+            edge.now_ms = now_ns // 1000000
+            self.taken = 0
+            self.left = False
             for i in range(got):
                 if events[i].data.u32 == TAG_PYTHON:
                     flags |= 1
@@ -296,7 +311,8 @@ cdef class Engine:
                         self._read(events[i].data.u32)
             router_timers(edge)
             self._finish_batch()
-            self.turn_ms = edge.now_ms
+            pace_turn(&edge.pace, self.taken, self.left, edge.now_ms)
+            self.turn_ns = now_ns
             if edge.register_count and edge.now_ms - edge.registers_ms >= REGISTERS_PACE_MS:
                 flags |= 2
             if edge.now_ms >= until_ms or edge.call_lines_length > CALL_LINES_MAX // 2:
@@ -304,6 +320,20 @@ cdef class Engine:
         edge.counter[<int>COUNT_HEARTBEAT_MS] = <uint64_t>edge.now_ms
         edge.counter[<int>COUNT_TRANSACTIONS] = edge.transactions.live
         return flags
+
+    cdef int _wait(self, epoll_event* events, int64_t until_ms) noexcept nogil:
+        """What is ready. With much to do, not before coalesce_us after the last turn began, so that more is ready by then."""
+        cdef timespec until
+        cdef int64_t until_ns = pace_until_ns(&self.edge.pace, self.turn_ns)
+        cdef int got
+        if until_ns:
+            until.tv_sec = until_ns // 1000000000
+            until.tv_nsec = until_ns % 1000000000
+            clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL)
+            got = epoll_wait(self.epoll, events, EVENTS_MAX, 0)
+            if got:
+                return got
+        return epoll_wait(self.epoll, events, EVENTS_MAX, self._wait_ms(until_ms))
 
     cdef int _wait_ms(self, int64_t until_ms) noexcept nogil:
         """Until the next timer's tick, or until_ms; 0 where it is past."""
@@ -317,15 +347,17 @@ cdef class Engine:
     cdef void _read(self, uint32_t listener) noexcept nogil:
         cdef int i, got
         cdef int rounds
-        for rounds in range(LATE_ROUNDS_MAX if self.edge.now_ms - self.turn_ms > LATE_MS else ROUNDS_MAX):
+        for rounds in range(LATE_ROUNDS_MAX if self.edge.now_ms - self.turn_ns // 1000000 > LATE_MS else ROUNDS_MAX):
             got = self.receiver.receive(self.edge.listener[listener].fd, <uint16_t>listener)
             for i in range(got):
                 router_datagram(self.edge, self.receiver.item[i].data, self.receiver.item[i].length, &self.receiver.item[i].source, False)
             if got:
                 count(self.edge.counter, COUNT_BATCHES)
+                self.taken += <uint32_t>got
             if got < BATCH:
                 return
             self._finish_batch()
+        self.left = True
 
     cdef void _read_errors(self, uint32_t listener) noexcept nogil:
         cdef int rounds

@@ -25,6 +25,7 @@ from workers.branches cimport (
 )
 from workers.calllog cimport call_line
 from workers.datagram cimport SLOT
+from workers.edge cimport edge_random
 from workers.forward cimport edge_room
 from workers.transactions cimport (
     BRANCH_CANCEL_WANTED, BRANCH_CANCELLED, BRANCH_ENDED, BRANCH_PASSED_OVER, NONE, TRIED_MAX, TX_CALL, TX_CANCELLED, TX_DISPATCH,
@@ -62,14 +63,6 @@ cdef uint64_t _selection_key(const Edge* edge, const Message* request, uint16_t 
     return siphash(&edge.key, request.data + what.start, what.length)
 
 
-cdef uint64_t _random(Edge* edge) noexcept nogil:
-    """xorshift64*: for spreading, nothing secret."""
-    edge.random ^= edge.random >> 12
-    edge.random ^= edge.random << 25
-    edge.random ^= edge.random >> 27
-    return edge.random * 2685821657736338717ULL
-
-
 cdef uint32_t _tried(const Edge* edge, const Transaction* transaction, int32_t* tried) noexcept nogil:
     """Indexes of the destinations that the transaction has branches to, into tried[TRIED_MAX]; how many."""
     cdef uint32_t at = transaction.branches
@@ -92,7 +85,7 @@ cdef int _next_destination(Edge* edge, uint32_t number, const Message* request) 
         return 0
     while (known < edge.settings.max_attempts and known < TRIED_MAX
            and edge.now_ms - transaction.created_ms < edge.settings.max_time_ms):
-        index = dispatcher_choose(edge.dispatcher, destinations, _selection_key(edge, request, destinations.algorithm), _random(edge),
+        index = dispatcher_choose(edge.dispatcher, destinations, _selection_key(edge, request, destinations.algorithm), edge_random(edge),
                                   edge.now_ms, tried, known)
         if index == DESTINATION_NONE:
             return 0

@@ -4,7 +4,7 @@ from libc.stdlib cimport abort, free, malloc
 from libc.string cimport memcpy
 
 from sipcore.counters cimport (
-    COUNT_DATAGRAMS_IN, COUNT_DROPPED, COUNT_HEIR_RESPONSES, COUNT_INBOX_DROPPED, COUNT_INBOX_OUT, COUNT_KEEPALIVES, COUNT_PARKED,
+    COUNT_DATAGRAMS_IN, COUNT_DROPPED, COUNT_HEIR_RESPONSES, COUNT_INBOX_DROPPED, COUNT_INBOX_OUT, COUNT_KEEPALIVES, COUNT_OVERLOAD, COUNT_PARKED,
     COUNT_QUARANTINED, COUNT_REFUSED, COUNT_REGISTERS, COUNT_REQUESTS, COUNT_RESPONSES, COUNT_STRAY_RESPONSES,
     QUARANTINE_MAX, count, quarantine_hash,
 )
@@ -23,10 +23,11 @@ from sipcore.timers cimport TIMER_NONE, timers_due
 from sipcore.uri cimport Uri
 from sipcore.via cimport Via, via_parse
 from workers.datagram cimport INBOX_DATAGRAM, INBOX_UNREACHABLE, NO_BRANCH, SLOT, inbox_send, outbox_put
-from workers.edge cimport PARKED_MAX, REGISTERS_MAX, Parked
+from workers.edge cimport PARKED_MAX, REGISTERS_MAX, Parked, edge_random
 from workers.forward cimport BRANCH_KEY_AT, BRANCH_LENGTH, BRANCH_LISTENER_AT, BRANCH_LOOP_AT, edge_room
 from workers.keys cimport branch_key, loop_key, server_key
 from workers.profile cimport profile_in_dialog, profile_initial, profile_is_us
+from workers.pace cimport pace_admits
 from workers.proxy cimport proxy_timer, proxy_cancel, proxy_response, proxy_unreachable
 from workers.transactions cimport FORKS_MAX, NONE, TX_OURS, Transaction, branch_find, transaction_find
 from workers.upstream cimport answer_stateless, upstream_ack, upstream_again, upstream_begin, upstream_timer
@@ -246,6 +247,9 @@ cdef void _new_request(Edge* edge, const Endpoint* source, uint64_t key) noexcep
     elif not edge.live:
         _park(edge, source)
     elif edge.draining:
+        answer_stateless(edge, source, 503, "Service Unavailable", <const uint8_t*>RETRY_HEADER, 16)
+    elif not pace_admits(&edge.pace, edge_random(edge)):  # behind what is known: retransmissions and dialogs come first
+        count(edge.counter, COUNT_OVERLOAD)
         answer_stateless(edge, source, 503, "Service Unavailable", <const uint8_t*>RETRY_HEADER, 16)
     elif message.method == METHOD_REGISTER:
         _register(edge, source, key)

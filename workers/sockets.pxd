@@ -60,5 +60,7 @@ cdef extern from "<time.h>" nogil:
         long tv_sec
         long tv_nsec
     int clock_gettime(int clock, timespec* value)
+    int clock_nanosleep(int clock, int flags, const timespec* until, timespec* left)
     int CLOCK_MONOTONIC
+    int TIMER_ABSTIME
     int CLOCK_REALTIME

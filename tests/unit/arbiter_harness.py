@@ -50,6 +50,8 @@ def child(launch_fd: int) -> int:
     from workers import launch as module  # noqa: PLC0415
 
     launch = module.read(launch_fd)
+    if launch is None:
+        return 0
     name = f"worker {launch.index}" if launch.role == "worker" else launch.role
     with open(os.environ["PLAN"]) as file:
         plan = json.load(file)

@@ -122,7 +122,7 @@ def ask(port: int) -> tuple[int, int, int]:
 def test_it_starts_everything_says_so_and_ends_clean(start):
     edge = start()
     status = edge.status()
-    assert [child["name"] for child in status["children"]] == ["supervisor", "worker 0", "worker 1"]
+    assert [child["name"] for child in status["children"]] == ["supervisor", "worker 0", "worker 1", "spare"]
     assert status["pid"] == edge.process.pid and status["ready"]
     port = status["listeners"][0]["port"]
     assert ask(port)[1] in edge.seen
@@ -148,6 +148,44 @@ def test_a_killed_worker_is_replaced_on_the_same_sockets(start):
     after = edge.fresh("worker 0", before["pid"])
     assert (int(index), int(pid), int(restarts), data) == (0, after["pid"], 1, b"kept")
     assert after["restarts"] == 1 and "signal 9" in after["last_end"]
+
+
+def spare(edge: Running) -> int:
+    """The pid of the spare, once it stands by."""
+    return edge.until(lambda: edge.child("spare")["pid"], "a spare")
+
+
+def test_the_spare_takes_a_dead_workers_place_and_another_stands_by(start):
+    edge = start()
+    ready = spare(edge)
+    old = edge.child("worker 1")["pid"]
+    os.kill(old, signal.SIGKILL)
+    after = edge.fresh("worker 1", old)
+    assert (after["pid"], after["restarts"]) == (ready, 1)
+    assert os.sched_getaffinity(ready) != os.sched_getaffinity(0) or len(os.sched_getaffinity(0)) < 2
+    assert spare(edge) not in (ready, old)
+    edge.process.send_signal(signal.SIGTERM)
+    assert edge.ended() == 0
+
+
+def test_a_spare_that_dies_is_replaced(start):
+    edge = start()
+    first = spare(edge)
+    os.kill(first, signal.SIGKILL)
+    edge.until(lambda: edge.child("spare")["pid"] not in (None, first), "another spare")
+    assert f"spare (pid {first}) was ended by signal 9" in edge.text()
+    assert edge.child("worker 0")["restarts"] == edge.child("worker 1")["restarts"] == 0
+
+
+def test_a_worker_is_replaced_where_its_spare_died_with_it(start):
+    edge = start(workers=1)
+    first = spare(edge)
+    old = edge.child("worker 0")["pid"]
+    os.kill(edge.process.pid, signal.SIGSTOP)  # so that the arbiter learns of both at once
+    os.kill(first, signal.SIGKILL)
+    os.kill(old, signal.SIGKILL)
+    os.kill(edge.process.pid, signal.SIGCONT)
+    assert edge.fresh("worker 0", old)["pid"] != first
 
 
 def test_a_killed_supervisor_is_replaced_and_workers_stay(start):
@@ -229,10 +267,12 @@ def test_a_fault_in_reloading_does_not_end_the_service(start):
 def test_usr2_replaces_the_workers_one_by_one(start):
     edge = start()
     old = {name: edge.child(name)["pid"] for name in ("worker 0", "worker 1", "supervisor")}
+    stale = spare(edge)  # an upgrade must not bring the program back that it has in memory
     edge.process.send_signal(signal.SIGUSR2)
     edge.says("all workers were restarted")
     assert edge.child("supervisor")["pid"] == old["supervisor"]
     assert all(edge.child(name)["pid"] != old[name] and edge.child(name)["ready"] for name in ("worker 0", "worker 1"))
+    assert stale not in (edge.child("worker 0")["pid"], edge.child("worker 1")["pid"], spare(edge))
     assert "died" not in edge.text() and "ended by" not in edge.text()
 
 

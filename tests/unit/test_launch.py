@@ -60,10 +60,25 @@ def test_unknown_keys_are_passed_over(module):
 
 
 @pytest.mark.parametrize("module", [launch, reading])
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"role": "worker", "listeners": [], "inbox_peers": []}', "5"])
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"role": "worker", "listeners": [], "inbox_peers": []}', "5"])
 def test_what_is_no_document_is_refused_with_a_sentence(module, text):
     with pytest.raises(module.LaunchError, match="expected what the arbiter writes"):
         module.read(in_memory(text))
+
+
+def test_a_spare_reads_its_document_from_a_pipe_or_learns_that_there_is_none():
+    read_end, write_end = os.pipe()
+    os.write(write_end, launch.encode(DOCUMENT))
+    os.close(write_end)
+    assert asdict(reading.read(read_end)) == asdict(DOCUMENT)
+    read_end, write_end = os.pipe()
+    os.close(write_end)
+    assert reading.read(read_end) is None
+
+
+def test_the_arbiter_leaves_no_document_empty():
+    with pytest.raises(launch.LaunchError, match="expected what the arbiter writes"):
+        launch.read(in_memory(""))
 
 
 @pytest.mark.parametrize("module", [launch, reading])

@@ -1,0 +1,84 @@
+"""A spare worker: it has everything imported, waits for its launch document, and takes a dead one's place at once."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterable
+
+from supervisor import launch
+from supervisor.children import Child, Command, spawn
+
+AFTER_MS = 1_000  # from the last change of workers: what had to be done at once is done
+
+
+class Spare(Child):
+    """The place of the spare. It inherits what any worker could need, for which one it becomes is not known yet."""
+
+    def __init__(self) -> None:
+        super().__init__(launch.ROLE_SPARE)
+        self.not_before_ms = 0
+        self._document: int | None = None      # our end of the pipe that brings its launch document
+        self._its_ready = launch.NO_FD         # the number that the other end of ready_pipe has in the process
+
+    def begin(self, command: Command, descriptors: Iterable[int], environment: dict[str, str], now_ms: int) -> None:
+        """Start the process. OSError: it could not be."""
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as kept:
+            ready_read, ready_write = os.pipe()
+            kept.callback(os.close, ready_read)
+            ours.callback(os.close, ready_write)
+            document_read, document_write = os.pipe()
+            kept.callback(os.close, document_write)
+            ours.callback(os.close, document_read)
+            fcntl.fcntl(document_write, fcntl.F_SETPIPE_SZ, launch.DOCUMENT_MAX)
+            inherited = sorted({document_read, ready_write, *descriptors})
+            pid = spawn(command(launch.ROLE_WORKER, document_read), inherited, environment)
+            kept.pop_all()
+        os.set_blocking(ready_read, False)
+        os.set_blocking(document_write, False)
+        self.started(pid, ready_read, now_ms)
+        self._document, self._its_ready = document_write, ready_write
+
+    def become(self, told: launch.Launch) -> tuple[int, int]:
+        """Tell the process which worker it is; its pid and our end of its ready pipe, which are no longer the spare's.
+
+        OSError: it is of no use, and ends.
+        """
+        assert self.pid is not None and self._document is not None and self.ready_pipe is not None
+        text = launch.encode(told.with_ready(self._its_ready))
+        pid, ready_pipe, self.ready_pipe = self.pid, self.ready_pipe, None
+        try:
+            if os.write(self._document, text) < len(text):
+                raise OSError(errno.EMSGSIZE, "the launch document does not fit into a pipe")
+        except OSError:
+            os.close(ready_pipe)
+            raise
+        else:
+            self.pid = None
+        finally:
+            self._close()
+        return pid, ready_pipe
+
+    def retire(self) -> None:
+        """It is not needed any more: without a document it ends."""
+        self.expected = True
+        self._close()
+
+    def ended(self, status: int) -> int | None:
+        if self.ready_pipe is not None:
+            os.close(self.ready_pipe)
+            self.ready_pipe = None
+        self._close()
+        return super().ended(status)
+
+    def _close(self) -> None:
+        if self._document is not None:
+            os.close(self._document)
+            self._document = None
+
+    @property
+    def waiting(self) -> bool:
+        """There is one, and it can be told."""
+        return self.pid is not None and self._document is not None

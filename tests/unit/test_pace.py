@@ -1,0 +1,92 @@
+"""When datagrams are let come together, and what share of new requests is taken."""
+
+import random
+
+import pytest
+
+from workers.pace import Pacer
+
+WINDOW_MS = 50
+LATE_MS = 400
+WORD = 2**64
+
+
+def run(pacer, begin_ms, windows, *, taken, left):
+    """So many windows of turns of one millisecond, `taken` datagrams each; the time after them."""
+    for now_ms in range(begin_ms + 1, begin_ms + windows * WINDOW_MS + 1):
+        pacer.turn(taken, left, now_ms)
+    return begin_ms + windows * WINDOW_MS
+
+
+def test_a_worker_with_little_to_do_never_waits():
+    pacer = Pacer(0)
+    for now_ms in range(1, 1000):
+        pacer.turn(7, False, now_ms)  # 3.5 in half a millisecond
+        assert pacer.until_ns(1000) == 0
+
+
+def test_a_busy_one_waits_and_stops_waiting():
+    pacer = Pacer(0)
+    now_ms = run(pacer, 0, 1, taken=8, left=False)
+    assert pacer.until_ns(1000) == 501_000
+    pacer.turn(512, True, now_ms + 1)
+    assert pacer.until_ns(1000) == 0  # it left something: on with that
+    run(pacer, now_ms + 1, 2, taken=1, left=False)
+    assert pacer.until_ns(1000) == 0
+
+
+def test_none_waits_where_it_is_switched_off():
+    pacer = Pacer(0, coalesce_us=0)
+    for now_ms in range(1, 200):
+        pacer.turn(1000, False, now_ms)
+        assert pacer.until_ns(1000) == 0
+
+
+def test_all_new_requests_are_taken_where_sockets_are_emptied_now_and_then():
+    pacer = Pacer(0)
+    for now_ms in range(1, 2000):
+        pacer.turn(512, now_ms % WINDOW_MS != 7, now_ms)
+    assert pacer.share == 1 and pacer.admits(WORD - 1)
+
+
+def test_what_a_stalled_worker_finds_is_taken():
+    """A full socket takes less than LATE_MS to read: refusing its calls would fail them for nothing."""
+    pacer = Pacer(0)
+    pacer.turn(512, True, 5000)  # it comes back after five seconds
+    run(pacer, 5000, LATE_MS // WINDOW_MS - 2, taken=512, left=True)
+    assert pacer.share == 1
+
+
+def test_too_much_for_long_is_refused_in_part_and_less_and_less_is_taken():
+    pacer = Pacer(0)
+    now_ms = run(pacer, 0, LATE_MS // WINDOW_MS, taken=512, left=True)
+    assert pacer.share == 0.5
+    now_ms = run(pacer, now_ms, 1, taken=512, left=True)
+    assert 0.4 < pacer.share < 0.5
+    run(pacer, now_ms, 200, taken=512, left=True)
+    assert 0 < pacer.share < 0.02
+
+
+def test_all_is_taken_again_within_two_seconds():
+    pacer = Pacer(0)
+    now_ms = run(pacer, 0, 20, taken=512, left=True)
+    assert pacer.share < 0.3
+    run(pacer, now_ms, 2000 // WINDOW_MS, taken=10, left=False)
+    assert pacer.share == 1
+
+
+@pytest.mark.parametrize("load", [1.5, 3.0, 6.0])
+def test_it_settles_near_what_can_be_served(load):
+    """A worker that can serve 100 calls a window, a reader of a queue, and `load` times as many that come."""
+    pacer, chance = Pacer(0), random.Random(1)
+    queue, served, offered = 0.0, [], 100 * load
+    for window in range(400):
+        came = sum(pacer.admits(chance.getrandbits(64)) for _ in range(int(offered)))
+        queue = min(queue + came, 300)
+        done = min(queue, 100)
+        queue -= done
+        served.append(done)
+        for turn in range(WINDOW_MS):
+            pacer.turn(512 if queue else 10, queue > 0, window * WINDOW_MS + turn + 1)
+    settled = served[100:]
+    assert sum(settled) / len(settled) > 90

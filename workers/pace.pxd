@@ -1,0 +1,34 @@
+"""How a worker paces itself: when it lets datagrams come together, and what share of new requests it takes when there are too many."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+cdef enum:
+    PACE_WINDOW_MS = 50     # what is judged at a time: long against a scheduler's slice, short against a retransmission
+    PACE_GATHER = 4         # datagrams that must be expected in one coalesce_us, or waiting for them saves nothing
+    PACE_LATE_WINDOWS = 8   # in a row in which the sockets were never empty: 400 ms is more than a full socket that a restarted or
+                            # stalled worker finds takes, so what goes on for longer is more than it can serve
+    PACE_ALL = 65536        # every new request is taken
+
+cdef struct Pace:
+    uint32_t coalesce_us    # how long a busy worker lets datagrams come together; 0: not at all
+    int64_t window_ms       # when the present window began
+    uint32_t taken          # datagrams read in it
+    bint emptied            # every socket was read to its end at least once in it
+    bint left               # the last turn left something in a socket
+    bint gathering          # the last window had so many that waiting for more to come together pays
+    uint32_t late           # windows in a row that were not emptied
+    uint32_t admitted       # of PACE_ALL new requests
+
+cdef void pace_start(Pace* pace, int64_t now_ms) noexcept nogil
+# After each turn of the loop: how many datagrams it read, and whether it left any.
+cdef void pace_turn(Pace* pace, uint32_t taken, bint left, int64_t now_ms) noexcept nogil
+
+
+cdef inline int64_t pace_until_ns(const Pace* pace, int64_t turn_ns) noexcept nogil:
+    """When the sockets are looked at again after the turn that began at turn_ns; 0: as soon as one is ready."""
+    return turn_ns + <int64_t>pace.coalesce_us * 1000 if pace.gathering and not pace.left else 0
+
+
+cdef inline bint pace_admits(const Pace* pace, uint64_t random) noexcept nogil:
+    """Whether one more new request is taken; `random`: 64 random bits."""
+    return pace.admitted == PACE_ALL or (random >> 48) < pace.admitted

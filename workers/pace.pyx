@@ -1,0 +1,64 @@
+"""Pacing. A wake-up costs as much as several datagrams, and a call that is begun costs ten times one that is refused."""
+
+cdef enum:
+    LEAST = PACE_ALL // 64     # the smallest share that is taken: enough to notice that there is room again
+    FIRST = PACE_ALL // 2      # taken once it is sure that there are too many
+
+
+cdef void pace_start(Pace* pace, int64_t now_ms) noexcept nogil:
+    pace.window_ms = now_ms
+    pace.taken = pace.late = 0
+    pace.emptied = pace.left = pace.gathering = False
+    pace.admitted = PACE_ALL
+
+
+cdef void pace_turn(Pace* pace, uint32_t taken, bint left, int64_t now_ms) noexcept nogil:
+    cdef int64_t elapsed_ms = now_ms - pace.window_ms
+    pace.taken += taken
+    pace.left = left
+    pace.emptied |= not left
+    if elapsed_ms < PACE_WINDOW_MS:
+        return
+    pace.gathering = <uint64_t>pace.taken * pace.coalesce_us >= <uint64_t>PACE_GATHER * 1000 * <uint64_t>elapsed_ms
+    _admit(pace)
+    pace.window_ms = now_ms
+    pace.taken = 0
+    pace.emptied = not left
+
+
+cdef void _admit(Pace* pace) noexcept nogil:
+    """Down by a tenth for a window that was never emptied, up by a twelfth for one that was: it settles near what can be served."""
+    if pace.emptied:
+        pace.late = 0
+        pace.admitted = min(<uint32_t>PACE_ALL, pace.admitted + pace.admitted // 12)
+        return
+    pace.late += 1
+    if pace.admitted < PACE_ALL:
+        pace.admitted = max(<uint32_t>LEAST, pace.admitted - pace.admitted // 10)
+    elif pace.late >= PACE_LATE_WINDOWS:
+        pace.admitted = FIRST
+
+
+cdef class Pacer:
+    """A Pace, for tests; times in milliseconds on any monotonic clock."""
+    cdef Pace pace
+
+    def __init__(self, int64_t now_ms, uint32_t coalesce_us=500):
+        pace_start(&self.pace, now_ms)
+        self.pace.coalesce_us = coalesce_us
+
+    def turn(self, uint32_t taken, bint left, int64_t now_ms):
+        """What one turn of the loop read, and whether it left something in a socket."""
+        pace_turn(&self.pace, taken, left, now_ms)
+
+    def until_ns(self, int64_t turn_ns) -> int:
+        """When to look at the sockets after the turn that began at turn_ns; 0: as soon as one is ready."""
+        return pace_until_ns(&self.pace, turn_ns)
+
+    def admits(self, uint64_t random) -> bool:
+        return pace_admits(&self.pace, random)
+
+    @property
+    def share(self) -> float:
+        """Of new requests that is taken."""
+        return <double>self.pace.admitted / PACE_ALL
