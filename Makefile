@@ -84,4 +84,5 @@ $(BUILT): $(SOURCES) setup.py $(VENV)/installed
 	@force=$$([ -e $@ ] && [ $@ -nt setup.py ] && [ $@ -nt $(VENV)/installed ] || echo --force); rm -f build/built-*; \
 	  VIADUCT_FLAVOUR=$(FLAVOUR) $(BIN)/python setup.py -q build_ext --inplace --parallel $(JOBS) $$force > build/log 2>&1 \
 	  || { cat build/log; exit 1; }
+	@$(BIN)/python -m compileall -q sipcore workers supervisor
 	@touch $@

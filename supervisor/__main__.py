@@ -1,4 +1,4 @@
-"""`python -m supervisor FD`: the supervisor, told what it is by the launch document in descriptor FD."""
+"""`python -m supervisor FD`: the supervisor, told what it is by the launch document in FD, which a spare has to wait for."""
 
 import asyncio
 import faulthandler
@@ -24,6 +24,8 @@ def main(fd):
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     launch = launches.read(fd)
+    if launch is None:
+        return 0
     logger = logs.configure("supervisor", launch.settings["log"]["level"], launch.settings["log"]["format"])
     try:
         asyncio.run(serve(launch))

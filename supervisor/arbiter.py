@@ -64,7 +64,7 @@ class Arbiter:
         self.workers = worker_count(edge["workers"], len(self.cores))
         self.supervisor = Child(launch.ROLE_SUPERVISOR)
         self.children = [self.supervisor, *(Child(launch.ROLE_WORKER, index) for index in range(self.workers))]
-        self.spare = Spare()
+        self.spares = {role: Spare(role) for role in (launch.ROLE_SUPERVISOR, launch.ROLE_WORKER)}
         self.rolling: deque[Child] = deque()
         self.selector = selectors.DefaultSelector()
         self.exit_code: int | None = None  # set: we are ending
@@ -84,7 +84,7 @@ class Arbiter:
             self._banner()
             for child in self.children:
                 child.start_at_ms = now_ms()
-            while self.exit_code is None or any(child.pid for child in (*self.children, self.spare)):
+            while self.exit_code is None or any(child.pid for child in self._everyone()):
                 self._on_time(now_ms())
                 for key, _ in self.selector.select(self._wait_ms() / 1000):
                     key.data()
@@ -128,7 +128,7 @@ class Arbiter:
 
     def _kill_all(self) -> None:
         """None is left to kill unless we ourselves failed."""
-        for child in (*self.children, self.spare):
+        for child in self._everyone():
             if child.pid is not None:
                 child.send(signal.SIGKILL)
                 os.waitpid(child.pid, 0)
@@ -183,28 +183,36 @@ class Arbiter:
         return pid, ready_read
 
     def _promote(self, child: Child) -> tuple[int, int] | None:
-        """The spare becomes this worker; None where there is none, or it is no worker that is wanted."""
-        if child.role != launch.ROLE_WORKER or not self.spare.waiting:
+        """The spare of its role becomes this child; None where there is none."""
+        spare = self.spares[child.role]
+        if not spare.waiting:
             return None
-        self.spare.not_before_ms = now_ms() + AFTER_MS
+        spare.not_before_ms = now_ms() + AFTER_MS
         try:
-            return self.spare.become(self._launch(child, launch.NO_FD))
+            return spare.become(self._launch(child, launch.NO_FD))
         except OSError as error:
-            self.log.warning("the spare (pid %d) cannot become %s: %s", self.spare.pid, child.name, error.strerror)
+            self.log.warning("%s (pid %d) cannot become %s: %s", spare.name, spare.pid, child.name, error.strerror)
             return None
 
-    def _keep_spare(self, now: int) -> None:
-        """A spare stands by once all that is wanted serves."""
-        if (self.spare.pid is not None or now < self.spare.not_before_ms or self.rolling or not self.was_ready
-                or not all(child.ready for child in self.children)):
+    def _keep_spares(self, now: int) -> None:
+        """One of each role stands by once all that is wanted serves."""
+        if self.rolling or not self.was_ready or not all(child.ready for child in self.children):
             return
-        self.spare.not_before_ms = now + AFTER_MS
-        told = [self._launch(child, launch.NO_FD) for child in self.children[1:]]
+        for spare in self.spares.values():
+            if spare.pid is None and now >= spare.not_before_ms:
+                self._begin(spare, now)
+
+    def _begin(self, spare: Spare, now: int) -> None:
+        spare.not_before_ms = now + AFTER_MS
+        told = [self._launch(child, launch.NO_FD) for child in self.children if child.role == spare.stands_for]
         try:
-            self.spare.begin(self.command, [fd for one in told for fd in one.descriptors()], self.environment, now)
+            spare.begin(self.command, [fd for one in told for fd in one.descriptors()], self.environment, now)
         except OSError as error:  # the next attempt is a second away
-            self.log.warning("no spare worker could be started: %s", error.strerror)
+            self.log.warning("%s could not be started: %s", spare.name, error.strerror)
         self._status()
+
+    def _everyone(self) -> list[Child]:
+        return [*self.children, *self.spares.values()]
 
     def _pin(self, child: Child) -> None:
         """Worker i to core i, where every worker can have its own."""
@@ -254,8 +262,9 @@ class Arbiter:
             pid, status = ended
             if pid in by_pid:
                 self._on_end(by_pid.pop(pid), status, now_ms())
-            elif pid == self.spare.pid:
-                self._on_spare_end(status, now_ms())
+            for spare in self.spares.values():
+                if spare.pid == pid:
+                    self._on_spare_end(spare, status, now_ms())
 
     def _on_end(self, child: Child, status: int, now: int) -> None:
         pid, expected = child.pid, child.expected
@@ -275,12 +284,12 @@ class Arbiter:
             self._again(child, now)
         self._status()
 
-    def _on_spare_end(self, status: int, now: int) -> None:
-        pid = self.spare.pid
-        self.spare.ended(status)
-        self.spare.not_before_ms = now + AFTER_MS
-        if not self.spare.expected:
-            self.log.error("spare (pid %d) %s; another one is started", pid, self.spare.last_end)
+    def _on_spare_end(self, spare: Spare, status: int, now: int) -> None:
+        pid = spare.pid
+        spare.ended(status)
+        spare.not_before_ms = now + AFTER_MS
+        if not spare.expected:
+            self.log.error("%s (pid %d) %s; another one is started", spare.name, pid, spare.last_end)
         self._status()
 
     def _blame(self, child: Child) -> None:
@@ -319,7 +328,7 @@ class Arbiter:
             self._end_supervisor(now)
         elif now - self.watched_ms >= TICK_MS:
             self._watch(now)
-            self._keep_spare(now)
+            self._keep_spares(now)
             logs.flush()
             notify("WATCHDOG=1")
         if self.rolling:
@@ -393,7 +402,7 @@ class Arbiter:
         if self.rolling:
             self.log.warning("the workers are being restarted already")
             return
-        self.spare.retire()  # it has the program in memory as it was
+        self.spares[launch.ROLE_WORKER].retire()  # it has the program in memory as it was
         self.rolling.extend(self.children[1:])
         self.log.info("restarting %d workers one by one", self.workers)
         self._ask_to_end(self.rolling[0], now_ms(), signal.SIGUSR2)
@@ -419,12 +428,13 @@ class Arbiter:
     def _stop(self, code: int, now: int) -> None:
         """Workers drain first, while the supervisor still commits what they send. Asked twice: at once."""
         if self.exit_code is not None:
-            for child in (*self.children, self.spare):
+            for child in self._everyone():
                 child.send(signal.SIGKILL)
             return
         self.exit_code = code
         self.rolling.clear()
-        self.spare.retire()
+        for spare in self.spares.values():
+            spare.retire()
         notify("STOPPING=1")
         self.log.info("ending: the workers drain, %d s at most", DRAIN_MS // 1000)
         for child in self.children:
@@ -447,7 +457,7 @@ class Arbiter:
                            "configured": at.configured} for at in (group.address for group in self.groups)],
             "children": [{"role": one.role, "index": one.index, "name": one.name, "pid": one.pid, "ready": one.ready,
                           "restarts": one.restarts, "started_ms": one.started_ms, "last_end": one.last_end}
-                         for one in (*self.children, self.spare)],
+                         for one in self._everyone()],
         }
         try:
             self.run_dir.write_status(status)

@@ -10,7 +10,7 @@ from typing import Any
 
 ROLE_WORKER = "worker"
 ROLE_SUPERVISOR = "supervisor"
-ROLE_SPARE = "spare"    # of a place, never in a document: a worker whose document is still to come
+ROLE_SPARE = "spare"    # of a place, never in a document: that is still to come
 DOCUMENT_MAX = 1 << 20  # octets, as much as a pipe may hold; settings are a few KB, so more than this is not ours
 NO_FD = -1              # a descriptor that this role does not get
 
@@ -77,12 +77,17 @@ def write(launch: Launch) -> int:
     return fd
 
 
-def read(fd: int) -> Launch:
-    """The document in fd, which is closed. Unknown keys are passed over, a missing one is an error (LaunchError)."""
+def read(fd: int) -> Launch | None:
+    """The document in fd, which is closed. Unknown keys are passed over, a missing one is an error (LaunchError).
+
+    A spare waits here: its document comes through a pipe when its place is known. None: it is not needed.
+    """
     with os.fdopen(fd, "rb") as file:
         if file.seekable():
             file.seek(0)
         data = file.read(DOCUMENT_MAX)
+    if not data:
+        return None
     try:
         document = json.loads(data)
         listeners = tuple(_build(Listener, listener) for listener in document["listeners"])

@@ -1,4 +1,4 @@
-"""A spare worker: it has everything imported, waits for its launch document, and takes a dead one's place at once."""
+"""A spare process of a role: it has everything imported, waits for its launch document, and takes a dead one's place at once."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from collections.abc import Iterable
 from supervisor import launch
 from supervisor.children import Child, Command, spawn
 
-AFTER_MS = 1_000  # from the last change of workers: what had to be done at once is done
+AFTER_MS = 1_000  # from the last change: what had to be done at once is done
 
 
 class Spare(Child):
-    """The place of the spare. It inherits what any worker could need, for which one it becomes is not known yet."""
+    """The place of a spare. It inherits what any child of the role could need, for which one it becomes is not known yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, role: str) -> None:
         super().__init__(launch.ROLE_SPARE)
+        self.stands_for = role
         self.not_before_ms = 0
         self._document: int | None = None      # our end of the pipe that brings its launch document
         self._its_ready = launch.NO_FD         # the number that the other end of ready_pipe has in the process
@@ -34,7 +35,7 @@ class Spare(Child):
             ours.callback(os.close, document_read)
             fcntl.fcntl(document_write, fcntl.F_SETPIPE_SZ, launch.DOCUMENT_MAX)
             inherited = sorted({document_read, ready_write, *descriptors})
-            pid = spawn(command(launch.ROLE_WORKER, document_read), inherited, environment)
+            pid = spawn(command(self.stands_for, document_read), inherited, environment)
             kept.pop_all()
         os.set_blocking(ready_read, False)
         os.set_blocking(document_write, False)
@@ -42,7 +43,7 @@ class Spare(Child):
         self._document, self._its_ready = document_write, ready_write
 
     def become(self, told: launch.Launch) -> tuple[int, int]:
-        """Tell the process which worker it is; its pid and our end of its ready pipe, which are no longer the spare's.
+        """Tell the process what it is; its pid and our end of its ready pipe, which are no longer the spare's.
 
         OSError: it is of no use, and ends.
         """
@@ -77,6 +78,10 @@ class Spare(Child):
         if self._document is not None:
             os.close(self._document)
             self._document = None
+
+    @property
+    def name(self) -> str:
+        return f"spare {self.stands_for}"
 
     @property
     def waiting(self) -> bool:

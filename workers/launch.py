@@ -55,7 +55,7 @@ class Launch:
 def read(fd: int) -> Launch | None:
     """The document in fd, which is closed. Unknown keys are passed over, a missing one is an error (LaunchError).
 
-    A spare worker waits here: its document comes through a pipe when its place is known. None: it is not needed.
+    A spare waits here: its document comes through a pipe when its place is known. None: it is not needed.
     """
     with os.fdopen(fd, "rb") as file:
         if file.seekable():

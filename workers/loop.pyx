@@ -18,7 +18,7 @@ from workers.edge cimport (
     CALL_LINES_MAX, HOST_MAX, LISTENERS_MAX, NAMES_MAX, PREFIX_MAX, REGISTERS_PACE_MS, Edge, Listener, Name,
 )
 from workers.forward cimport edge_flush
-from workers.pace cimport pace_start, pace_turn, pace_until_ns
+from workers.pace cimport pace_stalled, pace_start, pace_turn, pace_until_ns
 from workers.router cimport router_datagram, router_send_failures, router_timers, router_unpark, router_unreachable
 from workers.sockets cimport (
     CLOCK_MONOTONIC, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLERR, EPOLLIN, POLLOUT, TIMER_ABSTIME,
@@ -311,6 +311,8 @@ cdef class Engine:
                         self._read(events[i].data.u32)
             router_timers(edge)
             self._finish_batch()
+            if edge.now_ms - self.turn_ns // 1000000 > LATE_MS:
+                pace_stalled(&edge.pace)
             pace_turn(&edge.pace, self.taken, self.left, edge.now_ms)
             self.turn_ns = now_ns
             if edge.register_count and edge.now_ms - edge.registers_ms >= REGISTERS_PACE_MS:

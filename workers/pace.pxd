@@ -1,12 +1,12 @@
 """How a worker paces itself: when it lets datagrams come together, and what share of new requests it takes when there are too many."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cdef enum:
     PACE_WINDOW_MS = 50     # what is judged at a time: long against a scheduler's slice, short against a retransmission
     PACE_GATHER = 4         # datagrams that must be expected in one coalesce_us, or waiting for them saves nothing
-    PACE_LATE_WINDOWS = 8   # in a row in which the sockets were never empty: 400 ms is more than a full socket that a restarted or
-                            # stalled worker finds takes, so what goes on for longer is more than it can serve
+    PACE_LATE_WINDOWS = 8   # in a row in which the sockets were never empty: 400 ms of that are more than it can serve
+    PACE_GRACE_WINDOWS = 40 # more of them after a time in which nobody served (2 s): what waits is to be caught up with, not refused
     PACE_ALL = 65536        # every new request is taken
 
 cdef struct Pace:
@@ -16,10 +16,12 @@ cdef struct Pace:
     bint emptied            # every socket was read to its end at least once in it
     bint left               # the last turn left something in a socket
     bint gathering          # the last window had so many that waiting for more to come together pays
-    uint32_t late           # windows in a row that were not emptied
+    int32_t late            # windows in a row that were not emptied; below 0: grace
     uint32_t admitted       # of PACE_ALL new requests
 
 cdef void pace_start(Pace* pace, int64_t now_ms) noexcept nogil
+# Nobody served for a while: a worker that was stopped, or the heir of a dead one.
+cdef void pace_stalled(Pace* pace) noexcept nogil
 # After each turn of the loop: how many datagrams it read, and whether it left any.
 cdef void pace_turn(Pace* pace, uint32_t taken, bint left, int64_t now_ms) noexcept nogil
 

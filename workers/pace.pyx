@@ -7,8 +7,13 @@ cdef enum:
 
 cdef void pace_start(Pace* pace, int64_t now_ms) noexcept nogil:
     pace.window_ms = now_ms
-    pace.taken = pace.late = 0
+    pace.taken = 0
     pace.emptied = pace.left = pace.gathering = False
+    pace_stalled(pace)
+
+
+cdef void pace_stalled(Pace* pace) noexcept nogil:
+    pace.late = -PACE_GRACE_WINDOWS
     pace.admitted = PACE_ALL
 
 
@@ -29,7 +34,7 @@ cdef void pace_turn(Pace* pace, uint32_t taken, bint left, int64_t now_ms) noexc
 cdef void _admit(Pace* pace) noexcept nogil:
     """Down by a tenth for a window that was never emptied, up by a twelfth for one that was: it settles near what can be served."""
     if pace.emptied:
-        pace.late = 0
+        pace.late = min(pace.late + 1, 0)
         pace.admitted = min(<uint32_t>PACE_ALL, pace.admitted + pace.admitted // 12)
         return
     pace.late += 1
@@ -50,6 +55,10 @@ cdef class Pacer:
     def turn(self, uint32_t taken, bint left, int64_t now_ms):
         """What one turn of the loop read, and whether it left something in a socket."""
         pace_turn(&self.pace, taken, left, now_ms)
+
+    def stalled(self):
+        """Nobody served for a while."""
+        pace_stalled(&self.pace)
 
     def until_ns(self, int64_t turn_ns) -> int:
         """When to look at the sockets after the turn that began at turn_ns; 0: as soon as one is ready."""

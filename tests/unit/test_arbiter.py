@@ -122,7 +122,8 @@ def ask(port: int) -> tuple[int, int, int]:
 def test_it_starts_everything_says_so_and_ends_clean(start):
     edge = start()
     status = edge.status()
-    assert [child["name"] for child in status["children"]] == ["supervisor", "worker 0", "worker 1", "spare"]
+    assert [child["name"] for child in status["children"]] == [
+        "supervisor", "worker 0", "worker 1", "spare supervisor", "spare worker"]
     assert status["pid"] == edge.process.pid and status["ready"]
     port = status["listeners"][0]["port"]
     assert ask(port)[1] in edge.seen
@@ -150,9 +151,9 @@ def test_a_killed_worker_is_replaced_on_the_same_sockets(start):
     assert after["restarts"] == 1 and "signal 9" in after["last_end"]
 
 
-def spare(edge: Running) -> int:
-    """The pid of the spare, once it stands by."""
-    return edge.until(lambda: edge.child("spare")["pid"], "a spare")
+def spare(edge: Running, role: str = "worker") -> int:
+    """The pid of the role's spare, once it stands by."""
+    return edge.until(lambda: edge.child(f"spare {role}")["pid"], f"a spare {role}")
 
 
 def test_the_spare_takes_a_dead_workers_place_and_another_stands_by(start):
@@ -172,8 +173,8 @@ def test_a_spare_that_dies_is_replaced(start):
     edge = start()
     first = spare(edge)
     os.kill(first, signal.SIGKILL)
-    edge.until(lambda: edge.child("spare")["pid"] not in (None, first), "another spare")
-    assert f"spare (pid {first}) was ended by signal 9" in edge.text()
+    edge.until(lambda: edge.child("spare worker")["pid"] not in (None, first), "another spare")
+    assert f"spare worker (pid {first}) was ended by signal 9" in edge.text()
     assert edge.child("worker 0")["restarts"] == edge.child("worker 1")["restarts"] == 0
 
 
@@ -191,9 +192,9 @@ def test_a_worker_is_replaced_where_its_spare_died_with_it(start):
 def test_a_killed_supervisor_is_replaced_and_workers_stay(start):
     edge = start()
     workers = [edge.child("worker 0")["pid"], edge.child("worker 1")["pid"]]
-    old = edge.child("supervisor")["pid"]
+    old, ready = edge.child("supervisor")["pid"], spare(edge, "supervisor")
     os.kill(old, signal.SIGKILL)
-    edge.fresh("supervisor", old)
+    assert edge.fresh("supervisor", old)["pid"] == ready
     assert [edge.child("worker 0")["pid"], edge.child("worker 1")["pid"]] == workers
 
 

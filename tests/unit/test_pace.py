@@ -11,6 +11,14 @@ LATE_MS = 400
 WORD = 2**64
 
 
+def settled():
+    """A pacer whose worker has served for long."""
+    pacer = Pacer(0)
+    for turn_ms in range(1, 2001):
+        pacer.turn(1, False, turn_ms)
+    return pacer, 2000
+
+
 def run(pacer, begin_ms, windows, *, taken, left):
     """So many windows of turns of one millisecond, `taken` datagrams each; the time after them."""
     for now_ms in range(begin_ms + 1, begin_ms + windows * WINDOW_MS + 1):
@@ -50,16 +58,21 @@ def test_all_new_requests_are_taken_where_sockets_are_emptied_now_and_then():
 
 
 def test_what_a_stalled_worker_finds_is_taken():
-    """A full socket takes less than LATE_MS to read: refusing its calls would fail them for nothing."""
-    pacer = Pacer(0)
-    pacer.turn(512, True, 5000)  # it comes back after five seconds
-    run(pacer, 5000, LATE_MS // WINDOW_MS - 2, taken=512, left=True)
+    """Refusing the calls that waited would fail them for nothing."""
+    pacer, now_ms = settled()
+    pacer.turn(512, True, now_ms + 5000)  # it comes back after five seconds
+    pacer.stalled()
+    now_ms = run(pacer, now_ms + 5000, 2000 // WINDOW_MS, taken=512, left=True)
     assert pacer.share == 1
+    run(pacer, now_ms, LATE_MS // WINDOW_MS, taken=512, left=True)
+    assert pacer.share < 1  # but not for ever
 
 
 def test_too_much_for_long_is_refused_in_part_and_less_and_less_is_taken():
-    pacer = Pacer(0)
-    now_ms = run(pacer, 0, LATE_MS // WINDOW_MS, taken=512, left=True)
+    pacer, now_ms = settled()
+    now_ms = run(pacer, now_ms, LATE_MS // WINDOW_MS, taken=512, left=True)
+    assert pacer.share == 1
+    now_ms = run(pacer, now_ms, 1, taken=512, left=True)
     assert pacer.share == 0.5
     now_ms = run(pacer, now_ms, 1, taken=512, left=True)
     assert 0.4 < pacer.share < 0.5
@@ -68,8 +81,8 @@ def test_too_much_for_long_is_refused_in_part_and_less_and_less_is_taken():
 
 
 def test_all_is_taken_again_within_two_seconds():
-    pacer = Pacer(0)
-    now_ms = run(pacer, 0, 20, taken=512, left=True)
+    pacer, now_ms = settled()
+    now_ms = run(pacer, now_ms, 20, taken=512, left=True)
     assert pacer.share < 0.3
     run(pacer, now_ms, 2000 // WINDOW_MS, taken=10, left=False)
     assert pacer.share == 1
@@ -88,5 +101,5 @@ def test_it_settles_near_what_can_be_served(load):
         served.append(done)
         for turn in range(WINDOW_MS):
             pacer.turn(512 if queue else 10, queue > 0, window * WINDOW_MS + turn + 1)
-    settled = served[100:]
-    assert sum(settled) / len(settled) > 90
+    later = served[100:]
+    assert sum(later) / len(later) > 90
