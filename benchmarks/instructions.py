@@ -20,17 +20,19 @@ LIMIT_S = 120.0
 
 def count(name: str) -> float:
     """Instructions of one time of an operation; RuntimeError without valgrind, or where it does not say."""
-    few, many = (_collected(name, times) for times in (FEW, MANY))
+    few, many = (collected("benchmarks.instructions", name, str(times)) for times in (FEW, MANY))
     return (many - few) / (MANY - FEW) / _operation(name)[1]
 
 
-def _collected(name: str, times: int) -> int:
+def collected(module: str, *arguments: str, within: str = "") -> int:
+    """What callgrind counts of a module's run; within: only inside functions of this pattern. RuntimeError without valgrind."""
     valgrind = shutil.which("valgrind")
     if valgrind is None:
         raise RuntimeError("valgrind is not on PATH (apt-get install valgrind)")
     tool = [valgrind, "--tool=callgrind", "--callgrind-out-file=/dev/null"]
+    tool += [f"--toggle-collect={within}"] if within else []
     done = subprocess.run(
-        [*tool, sys.executable, "-m", "benchmarks.instructions", name, str(times)],
+        [*tool, sys.executable, "-m", module, *arguments],
         cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": "0"},  # or Python's own start differs from run to run
         capture_output=True,
@@ -40,7 +42,7 @@ def _collected(name: str, times: int) -> int:
     )
     found = re.search(r"Collected : (\d+)", done.stderr)
     if done.returncode or found is None:
-        raise RuntimeError(f"callgrind of {name!r} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+        raise RuntimeError(f"callgrind of {module} {arguments} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return int(found[1])
 
 

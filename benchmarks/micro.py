@@ -46,6 +46,7 @@ ANSWER = (
     b"Call-ID: 81210Zjc5NzU2MmQ4MTE0\r\nCSeq: 1 INVITE\r\nContact: <sip:9001@192.0.2.20:5080>\r\n"
     b"Content-Type: application/sdp\r\nContent-Length: %d\r\n\r\n" % len(SDP)
 ) + SDP
+ROUTED = "a datagram through the router, mean of a call's six"
 VIA = b"SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKV013f0be7d24c55aa1912345678"
 ROUTE = b"<sip:192.0.2.1:5060;lr;v=AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA>"
 
@@ -144,13 +145,14 @@ def measure_all() -> list[dict]:
 
 
 def add_instructions(rows: list[dict]) -> None:
-    """Adds `instructions` to the hot path's rows of measure_all(); ten seconds each."""
-    from benchmarks import instructions  # it imports this module  # noqa: PLC0415
+    """Adds `instructions` to the hot path's rows of measure_all(), and a row of all together; ten seconds each."""
+    from benchmarks import instructions, route  # they import this module  # noqa: PLC0415
 
     names = {name for name, _, _ in hot_path()}
     for row in rows:
         if row["name"] in names:
             row["instructions"] = instructions.count(row["name"])
+    rows.append({"name": ROUTED, "instructions": route.instructions()})
 
 
 def table(rows: list[dict]) -> Table:

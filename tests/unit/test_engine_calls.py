@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from engine_bench import KEY, OUR_BRANCH, Bench, answer, same
+from benchmarks.engine_bench import KEY, OUR_BRANCH, Bench, answer, same
 
 from sipcore import cookie, endpoint
 

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from engine_bench import Bench, Message, answer, same
+from benchmarks.engine_bench import Bench, Message, answer, same
 
 ROUNDS = 800
 POOL = 50       # requests that may come again

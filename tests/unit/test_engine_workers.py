@@ -5,7 +5,7 @@ import socket
 import struct
 
 import pytest
-from engine_bench import Bench, Message, answer, foreign_name
+from benchmarks.engine_bench import Bench, Message, answer, foreign_name
 
 from sipcore import endpoint
 from supervisor.sockets import Inbox
