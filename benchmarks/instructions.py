@@ -25,7 +25,7 @@ def count(name: str) -> float:
 
 
 def collected(module: str, *arguments: str, within: str = "") -> int:
-    """What callgrind counts of a module's run; within: only inside functions of this pattern. RuntimeError without valgrind."""
+    """What callgrind counts of a module's run, or only within functions of a pattern. RuntimeError without valgrind."""
     valgrind = shutil.which("valgrind")
     if valgrind is None:
         raise RuntimeError("valgrind is not on PATH (apt-get install valgrind)")

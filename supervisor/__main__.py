@@ -1,4 +1,4 @@
-"""`python -m supervisor FD`: the supervisor, told what it is by the launch document in FD, which a spare has to wait for."""
+"""`python -m supervisor FD`: the supervisor, told what it is by the launch document in FD, for which a spare waits."""
 
 import asyncio
 import faulthandler

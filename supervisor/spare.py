@@ -1,4 +1,4 @@
-"""A spare process of a role: it has everything imported, waits for its launch document, and takes a dead one's place at once."""
+"""A spare process of a role: it has everything imported, waits for its launch document, and is a dead one's heir at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AFTER_MS = 1_000  # from the last change: what had to be done at once is done
 
 
 class Spare(Child):
-    """The place of a spare. It inherits what any child of the role could need, for which one it becomes is not known yet."""
+    """The place of a spare. It inherits what any child of the role could need, for which one is not known yet."""
 
     def __init__(self, role: str) -> None:
         super().__init__(launch.ROLE_SPARE)

@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from benchmarks.engine_bench import KEY, OUR_BRANCH, Bench, answer, same
 
+from benchmarks.engine_bench import KEY, OUR_BRANCH, Bench, answer, same
 from sipcore import cookie, endpoint
 
 

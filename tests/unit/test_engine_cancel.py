@@ -1,6 +1,7 @@
 """workers.loop.Engine: CANCEL in every state of its INVITE (RFC 3261 9 and 16.10)."""
 
 import pytest
+
 from benchmarks.engine_bench import Bench, answer, same
 
 FAST = {"t1_ms": 20, "t2_ms": 80, "t4_ms": 40}

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+
 from benchmarks.engine_bench import Bench, answer, foreign_name, same
 
 FAST = {"t1_ms": 20, "t2_ms": 80, "t4_ms": 40}

@@ -1,6 +1,7 @@
 """workers.loop.Engine: a call to several contacts, together and by q, and whose answer the caller gets (16.7)."""
 
 import pytest
+
 from benchmarks.engine_bench import Bench, answer, same
 
 AOR = b"1000@edge.example"

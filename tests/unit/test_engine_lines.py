@@ -6,6 +6,7 @@ import os
 import select
 
 import pytest
+
 from benchmarks.engine_bench import Bench, answer
 
 F_SETPIPE_SZ = 1031

@@ -1,6 +1,7 @@
 """workers.loop.Engine: what is refused, with which answer, and what waits."""
 
 import pytest
+
 from benchmarks.engine_bench import Bench, answer, same
 
 

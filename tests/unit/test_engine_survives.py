@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from benchmarks.engine_bench import Bench, Message, answer, same
 
 ROUNDS = 800

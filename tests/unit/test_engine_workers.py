@@ -5,8 +5,8 @@ import socket
 import struct
 
 import pytest
-from benchmarks.engine_bench import Bench, Message, answer, foreign_name
 
+from benchmarks.engine_bench import Bench, Message, answer, foreign_name
 from sipcore import endpoint
 from supervisor.sockets import Inbox
 

@@ -1,8 +1,8 @@
 """supervisor.quarantine: which message is to blame for a worker's death, and what happens to it."""
 
 import pytest
-from benchmarks.engine_bench import Bench
 
+from benchmarks.engine_bench import Bench
 from sipcore.counters import IN_HAND_OFFSET, IN_HAND_SIZE, Page
 from supervisor.quarantine import DEATHS, Quarantine
 
