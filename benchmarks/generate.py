@@ -16,7 +16,7 @@ PATTERNS = {
     "options": ("options",),
     "mix": ("calls", "register", "register", "calls", "register", "register", "options"),
 }
-RECEIVE_BUFFER = 8 << 20  # octets: the generator must not lose what the proxy has sent
+RECEIVE_BUFFER = 32 << 20  # octets: the generator must not lose what the proxy has sent
 SO_RCVBUFFORCE = 33  # linux/socket.h; needs CAP_NET_ADMIN
 LINEAR_US = 64  # generator_timers.pxd: buckets of 1 us up to here, then OCTAVE an octave
 OCTAVE = 32

@@ -74,15 +74,27 @@ cdef bint set_ipv4(Endpoint* endpoint, const uint8_t* host, uint32_t length) noe
     return True
 
 
+cdef inline uint32_t octet_put(uint8_t* out, uint8_t number) noexcept nogil:
+    """0 to 255 in decimal; its length."""
+    cdef uint32_t length = 0
+    if number >= 100:
+        out[0] = 48 + number // 100
+        length = 1
+    if number >= 10:
+        out[length] = 48 + number // 10 % 10
+        length += 1
+    out[length] = 48 + number % 10
+    return length + 1
+
+
 cdef uint32_t endpoint_host_text(const Endpoint* endpoint, uint8_t* out) noexcept nogil:
     cdef uint32_t at = 0, i
     if endpoint.family == 4:
         for i in range(4):
-            if i:
-                out[at] = c'.'
-                at += 1
-            at += decimal_put(out + at, endpoint.ip[i])
-        return at
+            at += octet_put(out + at, endpoint.ip[i])
+            out[at] = c'.'
+            at += 1
+        return at - 1
     if endpoint.family != 6 or inet_ntop(AF_INET6, endpoint.ip, <char*>out, ENDPOINT_TEXT_MAX) == NULL:
         return 0
     while out[at]:
@@ -146,7 +158,7 @@ cdef inline bint name_is(const uint8_t* name, uint32_t length, const char* wante
 
 
 cdef uint16_t transport_by_name(const uint8_t* name, uint32_t length) noexcept nogil:
-    if name_is(name, length, b"udp", 3):
+    if length == 3 and name[0] | 32 == c'u' and name[1] | 32 == c'd' and name[2] | 32 == c'p':
         return TRANSPORT_UDP
     if name_is(name, length, b"tcp", 3):
         return TRANSPORT_TCP

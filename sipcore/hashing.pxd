@@ -110,3 +110,19 @@ cdef inline void hasher_add_field(Hasher* hasher, const uint8_t* data, uint32_t 
 cdef inline uint64_t hasher_end(Hasher* hasher) noexcept nogil:
     """The hash of the words as octets: what is mixed in last is their number modulo 256, as SipHash asks."""
     return hash_finish(hasher, hasher.words << 59)
+
+
+cdef inline uint64_t quick_word(uint64_t hash, uint64_t word) noexcept nogil:
+    """One step of a hash for where nothing is gained by forging it: an eighth of the work of SipHash."""
+    hash = (hash ^ word) * <uint64_t>0x9E3779B97F4A7C15
+    return hash ^ hash >> 32
+
+
+cdef inline uint64_t quick_field(uint64_t hash, const uint8_t* data, uint32_t length) noexcept nogil:
+    """The same for a field: its length, then its octets, padded with zeros to whole words."""
+    hash = quick_word(hash, length)
+    while length >= 8:
+        hash = quick_word(hash, hash_load(data))
+        data += 8
+        length -= 8
+    return quick_word(hash, hash_load_tail(data, length)) if length else hash

@@ -83,6 +83,19 @@ def keyed_hash_fields(bytes key, fields) -> int:
     return hasher_end(&hasher)
 
 
+def quick_hash(int start, fields) -> int:
+    """The quick hash of fields (bytes) and words (int), from a start of 64 bits."""
+    cdef uint64_t value = start
+    cdef bytes octets
+    for field in fields:
+        if isinstance(field, int):
+            value = quick_word(value, field)
+        else:
+            octets = field
+            value = quick_field(value, octets, len(octets))
+    return value
+
+
 def hex_text(uint64_t value) -> bytes:
     """16 lower-case hexadecimal digits."""
     cdef uint8_t out[HEX_LENGTH]

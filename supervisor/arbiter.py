@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent   # where our packages stand, inst
 
 DRAIN_MS = 5_000      # from TERM to KILL: answers in flight are back by then (RFC 3261's T4); calls outlive workers
 START_MAX_MS = 60_000  # from exec to ready; a replica of a million bindings takes 10 s
-HANG_MS = 5_000       # a heartbeat this old: a worker passes its batch boundary once a second even when idle
+HANG_MS = 3_000       # a heartbeat this old: a worker passes its batch boundary five times a second even when idle
 DUMP_MS = 500         # from the request for a stack dump to the kill
 SUPERVISOR_HANG_MS = 10_000  # it comes round five times a second; a commit may have to wait for a slow disk
 TICK_MS = 500         # how often heartbeats are looked at

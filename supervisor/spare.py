@@ -1,4 +1,4 @@
-"""A spare process of a role: it has everything imported, waits for its launch document, and is a dead one's heir at once."""
+"""A spare process of a role: it has everything imported, and waits for the launch document of one that died."""
 
 from __future__ import annotations
 

@@ -120,9 +120,9 @@ def loaded(edge: EdgeProcess, field: Field, seconds: float, **more: float) -> It
                 thread.join()
 
 
-def steady(field: Field) -> list[str]:
+def steady(field: Field, weight: int = 1) -> list[str]:
     """The generator's callees as lines of the list: always there, and not probed, for they know nothing but calls."""
-    return [f"1 {uri} {FLAG_NO_PING}" for uri in field.destinations]
+    return [f"1 {uri} {FLAG_NO_PING} 0 weight={weight}" for uri in field.destinations]
 
 
 def until(true: Callable[[], object], what: str, within_s: float = SERVING_WITHIN_S) -> object:

@@ -9,8 +9,8 @@ from survival import LONGER, loaded, steady, until
 from benchmarks.edge import EdgeError
 from benchmarks.generate import Field
 
-RELOADS = round(40 * LONGER)
-RELOAD_EVERY_S = 0.15
+RELOADS = round(100 * LONGER)
+RELOAD_EVERY_S = 0.08
 
 
 @pytest.fixture
