@@ -23,6 +23,7 @@ TABLE_SIZES = (100, 10_000, 100_000)
 SET_SIZES = (2, 20, 200)
 WORKERS = 2
 TIMERS = 10_000
+LIVE = 10_000  # transactions that wait meanwhile
 ENTRIES = 50  # to a frame: what gathers while a batch is committed
 
 SDP = (
@@ -68,6 +69,7 @@ def hot_path() -> Iterator[tuple[str, Callable[[int], object], int]]:
     yield "cookie written", lambda n: cookie.time_cookie(key, call_id, tag, source, source, n, decoding=False), 1
     yield "cookie verified", lambda n: cookie.time_cookie(key, call_id, tag, source, source, n, decoding=True), 1
     yield f"timer set and cleared, {TIMERS:,}", lambda n: pieces.set_timers(TIMERS, n), 1
+    yield f"transaction begun and ended, {LIVE:,} live", lambda n: pieces.keep_transactions(LIVE, n), 1
 
 
 def operations() -> Iterator[tuple[str, Callable[[int], object], int]]:

@@ -10,9 +10,16 @@ from sipcore.endpoint cimport Endpoint
 from sipcore.location cimport LocationTable, location_find
 from sipcore.message cimport Message, message_parse
 from sipcore.timers cimport Timer, TimerWheel, timer_clear, timer_set, timers_start
+from workers.transactions cimport (
+    Branch, Transaction, Transactions, branch_arm, branch_find, branch_new, transaction_arm, transaction_find, transaction_free,
+    transaction_new, transactions_start, transactions_stop,
+)
 
 cdef enum:
     OUT_ROOM = 65536
+
+# What a transaction with one branch keeps while it waits out its timers; the buckets of both tables are counted in.
+WAITING_OCTETS = sizeof(Transaction) + sizeof(Branch) + 2 * sizeof(Timer) + 2 * sizeof(uint32_t)
 
 
 def forward_request(bytes data not None, bytes source not None, bytes via not None, bytes route not None, uint32_t rounds):
@@ -100,3 +107,34 @@ def set_timers(uint32_t capacity, uint32_t rounds):
     free(wheel)
     free(timer)
     return pending
+
+
+def keep_transactions(uint32_t live, uint32_t rounds):
+    """A table in which `live` transactions, each with a branch and both timers running, wait: in each round the oldest ends, a new one
+    begins, and both are looked up as a response and a retransmission would. How many were found."""
+    cdef Transactions* table = <Transactions*>calloc(1, sizeof(Transactions))
+    cdef uint32_t* ring = <uint32_t*>calloc(live, sizeof(uint32_t))
+    cdef uint32_t i, number, branch, found = 0
+    cdef uint64_t key
+    if table == NULL or ring == NULL or live == 0:
+        free(table)
+        free(ring)
+        raise MemoryError
+    transactions_start(table, live, 0)
+    with nogil:
+        for i in range(live + rounds):
+            if i >= live:
+                transaction_free(table, ring[i % live])
+            key = (<uint64_t>i + 1) * <uint64_t>0x9E3779B97F4A7C15
+            number = ring[i % live] = transaction_new(table, key)
+            branch = branch_new(table, number, ~key)
+            table.transaction[number].machine = 1  # in use
+            table.transaction[number].expire_ms = 32000
+            table.branch[branch].retransmit_ms = 500
+            transaction_arm(table, number)
+            branch_arm(table, branch)
+            found += (branch_find(table, ~key) == branch) + (transaction_find(table, key) == number)
+    transactions_stop(table)
+    free(table)
+    free(ring)
+    return found

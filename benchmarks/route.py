@@ -1,7 +1,7 @@
 """`python -m benchmarks.route CALLS`: calls through one worker's engine in this process, one message after another.
 
-`instructions()` runs that under callgrind: what a worker spends on a datagram in user space, from its first octet read to
-the message that leaves built, as the mean over the six that it receives of a call (INVITE 180 200 ACK BYE 200).
+`instructions()` runs that under callgrind: what a worker spends on a datagram in user space, from its first octet
+read to the message that leaves built, as the mean over the six that it receives of a call (INVITE 180 200 ACK BYE 200).
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def keyed_hash_fields(bytes key, fields) -> int:
     return hasher_end(&hasher)
 
 
-def quick_hash(int start, fields) -> int:
+def quick_hash(uint64_t start, fields) -> int:
     """The quick hash of fields (bytes) and words (int), from a start of 64 bits."""
     cdef uint64_t value = start
     cdef bytes octets

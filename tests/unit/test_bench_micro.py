@@ -31,6 +31,11 @@ def test_lookups_find_what_is_there():
     assert pieces.find_aors(table, [b"sip:nobody@example.com"], 5) == 0
 
 
+def test_transactions_are_found_and_small():
+    assert pieces.keep_transactions(10, 25) == 70
+    assert pieces.WAITING_OCTETS <= 256
+
+
 def test_runs_come_sorted(monkeypatch):
     monkeypatch.setattr(micro, "RUN_NS", 100_000)
     runs = micro.measure(lambda times: sum(range(times)))

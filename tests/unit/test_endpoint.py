@@ -18,6 +18,12 @@ def test_there_and_back(host):
     assert endpoint.through_sockaddr(packed) == endpoint.pack("udp", host, 65535)
 
 
+@pytest.mark.parametrize("octet", range(256))
+def test_every_octet_is_written_as_it_was_read(octet):
+    host = f"{octet}.{255 - octet}.0.{octet}"
+    assert endpoint.unpack(endpoint.pack("udp", host, 1))[1] == host
+
+
 def test_brackets_are_taken_off():
     assert endpoint.pack("udp", "[2001:db8::1]", 1) == endpoint.pack("udp", "2001:db8::1", 1)
 

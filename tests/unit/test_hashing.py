@@ -86,6 +86,31 @@ def test_where_a_field_ends_matters():
     assert one != other
 
 
+def quick_oracle(value, fields):
+    for field in fields:
+        words = [field]
+        if not isinstance(field, int):
+            octets = field + bytes(-len(field) % 8)
+            words = [len(field), *(int.from_bytes(octets[at:at + 8], "little") for at in range(0, len(octets), 8))]
+        for word in words:
+            value = (value ^ word) * 0x9E3779B97F4A7C15 & MASK
+            value ^= value >> 32
+    return value
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 2**31 - 1), st.lists(st.one_of(st.binary(max_size=40), st.integers(0, MASK)), max_size=8))
+def test_the_quick_hash_is_what_it_says(start, fields):
+    assert hashing.quick_hash(start, fields) == quick_oracle(start, fields)
+
+
+def test_the_quick_hash_tells_every_flipped_bit():
+    plain = bytes(range(40))
+    flipped = {hashing.quick_hash(7, [plain[:at] + bytes([plain[at] ^ 1 << bit]) + plain[at + 1:]]) >> 36
+               for at in range(40) for bit in range(8)}
+    assert len(flipped | {hashing.quick_hash(7, [plain]) >> 36}) == 321
+
+
 def test_a_key_of_the_wrong_length():
     with pytest.raises(ValueError, match="16 octets, not 15"):
         hashing.keyed_hash(KEY[:15], b"")
