@@ -109,9 +109,13 @@ def question(mark: str, number: int, edge: tuple[str, int], own: tuple[str, int]
 
 
 @contextmanager
-def loaded(edge: EdgeProcess, field: Field, seconds: float, **more: float) -> Iterator[Running]:
-    """Runs the load while the body does its worst; the caller asks it for the outcome behind the body."""
-    with Field(sources=16, callees=1) as registrars:
+def loaded(edge: EdgeProcess, field: Field, seconds: float, phones: Field | None = None,
+           **more: float) -> Iterator[Running]:
+    """Runs the load while the body does its worst; the caller asks it for the outcome behind the body.
+
+    phones: what registers, where the same ones are to come again.
+    """
+    with contextlib.nullcontext(phones) if phones else Field(sources=16, callees=1) as registrars:
         running = Running(edge, field, registrars, seconds * LONGER, **more)
         try:
             yield running
