@@ -211,8 +211,17 @@ cdef void _request(Edge* edge, const Endpoint* source) noexcept nogil:
         _cancel(edge, source, number)
     elif number != NONE:
         upstream_again(edge, number)
+    elif _is_too_much(edge):  # behind retransmissions, and before any work is spent on it
+        count(edge.counter, COUNT_OVERLOAD)
+        answer_stateless(edge, source, 503, "Service Unavailable", <const uint8_t*>RETRY_HEADER, 16)
     else:
         _new_request(edge, source, key)
+
+
+cdef bint _is_too_much(Edge* edge) noexcept nogil:
+    """More comes than can be served, and this begins something new; OPTIONS ask for no work, and pings have to be answered."""
+    return (edge.message.to_tag.length == 0 and edge.message.method != METHOD_OPTIONS
+            and not pace_admits(&edge.pace, edge_random(edge)))
 
 
 cdef void _cancel(Edge* edge, const Endpoint* source, uint32_t number) noexcept nogil:
@@ -247,9 +256,6 @@ cdef void _new_request(Edge* edge, const Endpoint* source, uint64_t key) noexcep
     elif not edge.live:
         _park(edge, source)
     elif edge.draining:
-        answer_stateless(edge, source, 503, "Service Unavailable", <const uint8_t*>RETRY_HEADER, 16)
-    elif not pace_admits(&edge.pace, edge_random(edge)):  # behind what is known: retransmissions and dialogs come first
-        count(edge.counter, COUNT_OVERLOAD)
         answer_stateless(edge, source, 503, "Service Unavailable", <const uint8_t*>RETRY_HEADER, 16)
     elif message.method == METHOD_REGISTER:
         _register(edge, source, key)
