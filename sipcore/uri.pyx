@@ -6,7 +6,9 @@ from sipcore.charclass cimport CHAR_ALPHA, CHAR_DIGIT, CHAR_HEX, CHAR_PARAM, CHA
 from sipcore.endpoint cimport transport_by_name
 from sipcore.hostport cimport host_end, port_read
 from sipcore.reasons cimport REASON_NO_ROOM, REASON_REQUEST_URI, REASON_SCHEME
+from sipcore.scan cimport name_skip
 from sipcore.slices cimport byte_lower, slice_ieq, slice_of
+from sipcore.words cimport name_is
 
 from sipcore.endpoint import TRANSPORTS
 from sipcore.reasons import Refused
@@ -18,11 +20,15 @@ cdef int uri_parse(Uri* uri, const uint8_t* data, uint32_t start, uint32_t end) 
     uri.text = slice_of(start, end)
     if at >= end or not char_is(data[at], CHAR_ALPHA):
         return REASON_REQUEST_URI
-    while at < end and char_is(data[at], CHAR_SCHEME):
-        at += 1
-    if at >= end or data[at] != c':':
-        return REASON_REQUEST_URI
-    uri.scheme = scheme_id(data, slice_of(start, at))
+    if end - at > 4 and name_is(data + at, b"sip", 3) and data[at + 3] == c':':  # as nearly all stand
+        uri.scheme = SCHEME_SIP
+        at += 3
+    else:
+        while at < end and char_is(data[at], CHAR_SCHEME):
+            at += 1
+        if at >= end or data[at] != c':':
+            return REASON_REQUEST_URI
+        uri.scheme = scheme_id(data, slice_of(start, at))
     at += 1
     if uri.scheme == SCHEME_OTHER:
         return opaque_part(data, at, end)
@@ -59,7 +65,8 @@ cdef int opaque_part(const uint8_t* data, uint32_t at, uint32_t end) noexcept no
 
 
 cdef inline uint32_t run_end(const uint8_t* data, uint32_t at, uint32_t end, uint16_t classes) noexcept nogil:
-    """The end of a run of these classes and whole escapes (%HH)."""
+    """The end of a run of these classes, which hold what name_skip passes, and whole escapes (%HH)."""
+    at = name_skip(data, at, end)
     while at < end:
         if char_is(data[at], classes):
             at += 1
@@ -147,13 +154,13 @@ cdef uint32_t uri_params(Uri* uri, const uint8_t* data, uint32_t at, uint32_t en
 cdef inline void uri_note(Uri* uri, const uint8_t* data, Slice name, Slice value) noexcept nogil:
     """Keeps the parameters that routing reads; the first of a name counts."""
     if name.length == 2:
-        if slice_ieq(data, name, b"lr", 2):
+        if name_is(data + name.start, b"lr", 2):
             uri.lr = True
     elif name.length == 9:
-        if not uri.has_transport and slice_ieq(data, name, b"transport", 9):
+        if not uri.has_transport and name_is(data + name.start, b"transport", 9):
             uri.has_transport = True
             uri.transport = transport_by_name(data + value.start, value.length)
-    elif name.length == 5 and uri.maddr.length == 0 and slice_ieq(data, name, b"maddr", 5):
+    elif name.length == 5 and uri.maddr.length == 0 and name_is(data + name.start, b"maddr", 5):
         uri.maddr = value
 
 
