@@ -5,9 +5,9 @@ from libc.string cimport memset
 from sipcore.charclass cimport CHAR_DIGIT, CHAR_LWS, CHAR_TOKEN, CHAR_VALUE, char_is
 from sipcore.params cimport PARAM_MALFORMED, PARAM_ONE, Param, lws_skip, lws_trim, param_next, param_read, quoted_end
 from sipcore.reasons cimport REASON_CONTACT
-from sipcore.scan cimport class_end, octet_find
+from sipcore.scan cimport class_end
 from sipcore.slices cimport slice_ieq, slice_of
-from sipcore.uri cimport uri_dict, uri_parse
+from sipcore.uri cimport uri_dict, uri_parse, uri_read
 from sipcore.words cimport name_is, text_is
 
 from sipcore.reasons import Refused
@@ -70,10 +70,8 @@ cdef bint display_name(Address* address, const uint8_t* data, uint32_t* at, uint
 
 cdef uint32_t bracketed(Address* address, const uint8_t* data, uint32_t at, uint32_t end) noexcept nogil:
     """The URI up to '>'; the offset after it, 0 where malformed."""
-    cdef uint32_t i = octet_find(data, at, end, c'>')
-    if i >= end or uri_parse(&address.uri, data, at, i) != 0:
-        return 0
-    return i + 1
+    at = uri_read(&address.uri, data, at, end)
+    return at + 1 if at and at < end and data[at] == c'>' else 0
 
 
 cdef uint32_t bare(Address* address, const uint8_t* data, uint32_t at, uint32_t end) noexcept nogil:
@@ -92,7 +90,7 @@ cdef uint32_t address_params(Address* address, const uint8_t* data, uint32_t at,
     cdef uint32_t first = 0, last = at, value
     cdef int verdict
     while True:
-        if end - at > 5 and text_is(data + at, b";tag=", 5) and address.tag.length == 0:  # as it nearly always stands
+        if at + 5 <= end and address.tag.length == 0 and text_is(data + at, b";tag=", 5):  # as nearly all stand
             value = class_end(data, at + 5, end, CHAR_VALUE)
             if value > at + 5:
                 address.tag = slice_of(at + 5, value)

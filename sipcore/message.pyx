@@ -1,6 +1,6 @@
 """The parser: the line scanner, the start line, the header index, then the headers that routing reads."""
 
-from libc.string cimport memcmp, memset
+from libc.string cimport memset
 
 from sipcore.address cimport Address, address_parse
 from sipcore.charclass cimport CHAR_DIGIT, CHAR_LWS, CHAR_TOKEN, char_is
@@ -16,7 +16,7 @@ from sipcore.reasons cimport (
     REASON_START_LINE, REASON_STATUS_CODE, REASON_TO, REASON_TOO_MANY_HEADERS, REASON_TOO_SHORT, REASON_VERSION,
 )
 from sipcore.scan cimport class_end, octet_find, text_end, visible_end
-from sipcore.slices cimport slice_number, slice_of
+from sipcore.slices cimport bytes_eq, slice_number, slice_of
 from sipcore.uri cimport SCHEME_OTHER, uri_parse
 from sipcore.via cimport via_dict, via_parse
 from sipcore.words cimport name_is, text_is
@@ -35,6 +35,7 @@ cdef enum:
     SINGLE = (1 << HDR_FROM | 1 << HDR_TO | 1 << HDR_CALL_ID | 1 << HDR_CSEQ | 1 << HDR_MAX_FORWARDS
               | 1 << HDR_CONTENT_LENGTH | 1 << HDR_CONTENT_TYPE | 1 << HDR_EXPIRES | 1 << HDR_EVENT | 1 << HDR_RACK
               | 1 << HDR_MIN_EXPIRES)
+
 
 cdef int message_parse(Message* message, const uint8_t* data, uint32_t length) noexcept nogil:
     cdef int reason
@@ -90,17 +91,15 @@ cdef inline bint is_keepalive(const uint8_t* data, uint32_t length) noexcept nog
     return True
 
 
-cdef inline uint32_t line_end(const uint8_t* data, uint32_t at, uint32_t length, int* met) noexcept nogil:
-    """The offset of the CRLF that ends a header's line and its folds, or of the CRLF at `at`; length where none does."""
-    cdef uint32_t end = text_end(data, at, length)
-    met[0] = 0
-    if length - end > 2 and text_is(data + end, b"\r\n", 2) and data[end + 2] > c' ':
-        return end  # as nearly all stand
-    return line_end_after(data, end, length, at + 1, met)
+cdef inline bint line_ends(const uint8_t* data, uint32_t at, uint32_t length) noexcept nogil:
+    """A CRLF at `at` with no fold behind it, as nearly all stand."""
+    return length - at > 2 and text_is(data + at, b"\r\n", 2) and data[at + 2] > c' '
 
 
 cdef uint32_t line_end_after(const uint8_t* data, uint32_t at, uint32_t length, uint32_t folds, int* met) noexcept nogil:
-    """The same from the control octet at `at` on, with what stands before the end in `met`; a CRLF before `folds` has no fold."""
+    """The offset of the CRLF that ends a line, from the control octet at `at` on; length where none does. `met` gets what else
+    stands there; a CRLF before `folds` has no folds.
+    """
     while at < length:
         if data[at] == c'\r':
             if at + 1 >= length:
@@ -176,8 +175,7 @@ cdef int status_line(Message* message, uint32_t start, uint32_t stop) noexcept n
 cdef int request_line(Message* message, uint32_t start, uint32_t stop) noexcept nogil:
     """Method SP Request-URI SP SIP-Version, single spaces (RFC 3261 7.1)."""
     cdef const uint8_t* data = message.data
-    cdef uint32_t at
-    at = octet_find(data, start, stop, c' ')
+    cdef uint32_t at = octet_find(data, start, stop, c' ')
     if at == start or at >= stop:
         return REASON_START_LINE
     message.method = method_id(data + start, at - start)
@@ -197,13 +195,18 @@ cdef int header_lines(Message* message, uint32_t at, uint32_t length) noexcept n
     """Indexes the headers up to the empty line; a faulty line is left out of the index and the next one is read."""
     cdef const uint8_t* data = message.data
     cdef uint16_t last[HDR_COUNT]
-    cdef int reason = 0, met, fault
+    cdef int reason = 0, met, others, fault
     cdef uint32_t stop
     while True:
-        stop = line_end(data, at, length, &met)
-        if stop >= length:
-            note(&reason, REASON_NO_END_OF_HEADERS)
-            return reason
+        stop = text_end(data, at, length)
+        met = 0
+        if not line_ends(data, stop, length):
+            others = 0
+            stop = line_end_after(data, stop, length, at + 1, &others)
+            met = others  # it stays in a register on the usual way
+            if stop >= length:
+                note(&reason, REASON_NO_END_OF_HEADERS)
+                return reason
         if stop == at:
             message.body = at + 2
             return reason
@@ -231,7 +234,7 @@ cdef inline int header_line(Message* message, uint32_t start, uint32_t stop, int
         return REASON_HEADER_LINE
     if count >= MESSAGE_HEADERS_MAX:
         return REASON_TOO_MANY_HEADERS
-    if data[colon + 1] != c' ' or data[value] <= c' ':  # not as nearly all stand; data[stop] is CR, which neither passes
+    if data[colon + 1] != c' ' or data[value] <= c' ':  # nearly all have one space; the CR at `stop` is neither
         value = lws_skip(data, colon + 1, stop)
     header = &message.header[count]
     header.start = start
@@ -321,22 +324,23 @@ cdef int cseq(Message* message, const Header* header) noexcept nogil:
     cdef uint32_t end = header.value + header.value_length
     cdef uint32_t at = header.value, method
     cdef uint64_t number = 0
+    cdef uint16_t id
     while at < end and char_is(data[at], CHAR_DIGIT) and number <= CSEQ_MOST:
         number = number * 10 + (data[at] - 48)
         at += 1
     method = lws_skip(data, at, end)
     if number > CSEQ_MOST or at == header.value or method == at or method == end:
         return REASON_CSEQ
-    at = method_id(data + method, end - method)
-    if at == METHOD_OTHER and class_end(data, method, end, CHAR_TOKEN) != end:
+    id = method_id(data + method, end - method)
+    if id == METHOD_OTHER and class_end(data, method, end, CHAR_TOKEN) != end:
         return REASON_CSEQ
     message.cseq = <uint32_t>number
     message.cseq_method = slice_of(method, end)
     if not message.is_request:
-        message.method = <uint16_t>at
+        message.method = id
         message.method_text = message.cseq_method
-    elif (message.method_text.length != end - method
-            or memcmp(data + method, data + message.method_text.start, end - method) != 0):
+    elif id != message.method or (id == METHOD_OTHER and not bytes_eq(
+            data + method, end - method, data + message.method_text.start, message.method_text.length)):
         return REASON_CSEQ_METHOD
     return 0
 

@@ -1,7 +1,7 @@
 """How far a run of octets reaches: sixteen at a step with SSE2, which every x86-64 has; elsewhere by words or one by one.
 
-No octet outside [data, data + end) is read: where less than a block is left, the block that ends at `end` is taken, and what
-lies before the run in it is shifted out.
+`at` is at most `end`, and no octet outside [data, data + end) is read: where less than a block is left, the block that ends at
+`end` is taken, and what lies before the run in it is shifted out. Defining VIADUCT_PORTABLE takes SSE2 away, for tests.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t

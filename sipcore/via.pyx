@@ -55,7 +55,7 @@ cdef uint32_t protocol(Via* via, const uint8_t* data, uint32_t at, uint32_t end)
     """ "SIP / 2.0 / transport" and the white space behind it; the offset of sent-by, 0 where malformed."""
     cdef Slice token
     cdef uint32_t gap
-    if end - at > 12 and text_is(data + at, b"SIP/2.0/UDP ", 12):  # as nearly all stand
+    if at + 12 <= end and text_is(data + at, b"SIP/2.0/UDP ", 12):  # as nearly all stand
         via.transport = TRANSPORT_UDP
         return lws_skip(data, at + 12, end)
     at = slash(data, word(data, at, end, &token), end)
@@ -96,12 +96,17 @@ cdef uint32_t via_params(Via* via, const uint8_t* data, uint32_t at, uint32_t en
     cdef int verdict
     cdef uint32_t value
     while True:
-        if end - at > 8 and via.branch.length == 0 and text_is(data + at, b";branch=", 8):  # as it nearly always stands
+        if at + 8 <= end and via.branch.length == 0 and text_is(data + at, b";branch=", 8):  # as nearly all stand
             value = class_end(data, at + 8, end, CHAR_VALUE)
             if value > at + 8:
                 via.branch = slice_of(at + 8, value)
                 at = value
                 continue
+        if at + 6 == end and not via.has_rport and text_is(data + at, b";rport", 6):
+            via.has_rport = True
+            via.rport = slice_of(end, end)
+            via.rport_end = end
+            return end
         verdict = param_next(&param, data, &at, end)
         if verdict != PARAM_ONE:
             break
