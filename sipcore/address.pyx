@@ -2,11 +2,13 @@
 
 from libc.string cimport memset
 
-from sipcore.charclass cimport CHAR_DIGIT, CHAR_LWS, CHAR_TOKEN, char_is
+from sipcore.charclass cimport CHAR_DIGIT, CHAR_LWS, CHAR_TOKEN, CHAR_VALUE, char_is
 from sipcore.params cimport PARAM_MALFORMED, PARAM_ONE, Param, lws_skip, lws_trim, param_next, param_read, quoted_end
 from sipcore.reasons cimport REASON_CONTACT
+from sipcore.scan cimport class_end
 from sipcore.slices cimport slice_ieq, slice_of
-from sipcore.uri cimport uri_dict, uri_parse
+from sipcore.uri cimport uri_dict, uri_parse, uri_read
+from sipcore.words cimport name_is, text_is
 
 from sipcore.reasons import Refused
 
@@ -18,12 +20,14 @@ cdef enum:
 
 cdef int address_parse(Address* address, const uint8_t* data, uint32_t start, uint32_t end) noexcept nogil:
     cdef uint32_t at
-    memset(address, 0, sizeof(Address))
+    address.display = address.params = address.tag = slice_of(0, 0)
+    address.brackets = address.star = False
     address.expires = address.q = ABSENT
     address.end = end
     at = lws_skip(data, start, end)
     if at < end and data[at] == c'*' and lws_skip(data, at + 1, end) == end:
         address.star = True
+        memset(&address.uri, 0, sizeof(Uri))
         return 0
     if not display_name(address, data, &at, end):
         return REASON_CONTACT
@@ -66,12 +70,8 @@ cdef bint display_name(Address* address, const uint8_t* data, uint32_t* at, uint
 
 cdef uint32_t bracketed(Address* address, const uint8_t* data, uint32_t at, uint32_t end) noexcept nogil:
     """The URI up to '>'; the offset after it, 0 where malformed."""
-    cdef uint32_t i = at
-    while i < end and data[i] != c'>':
-        i += 1
-    if i >= end or uri_parse(&address.uri, data, at, i) != 0:
-        return 0
-    return i + 1
+    at = uri_read(&address.uri, data, at, end)
+    return at + 1 if at and at < end and data[at] == c'>' else 0
 
 
 cdef uint32_t bare(Address* address, const uint8_t* data, uint32_t at, uint32_t end) noexcept nogil:
@@ -87,20 +87,27 @@ cdef uint32_t bare(Address* address, const uint8_t* data, uint32_t at, uint32_t 
 cdef uint32_t address_params(Address* address, const uint8_t* data, uint32_t at, uint32_t end) noexcept nogil:
     """The offset of the comma or the end, 0 where a parameter is malformed or a tag is empty or stands twice."""
     cdef Param param
-    cdef uint32_t first = 0, last = at
+    cdef uint32_t first = 0, last = at, value
     cdef int verdict
     while True:
+        if at + 5 <= end and address.tag.length == 0 and text_is(data + at, b";tag=", 5):  # as nearly all stand
+            value = class_end(data, at + 5, end, CHAR_VALUE)
+            if value > at + 5:
+                address.tag = slice_of(at + 5, value)
+                first = first if first else at + 1
+                last = at = value
+                continue
         verdict = param_next(&param, data, &at, end)
         if verdict != PARAM_ONE:
             break
         if first == 0:
             first = param.name.start
         last = param.end
-        if param.name.length == 3 and slice_ieq(data, param.name, b"tag", 3):
+        if param.name.length == 3 and name_is(data + param.name.start, b"tag", 3):
             if address.tag.length or not param.has_value:
                 return 0
             address.tag = param.value
-        elif param.name.length == 7 and slice_ieq(data, param.name, b"expires", 7):
+        elif param.name.length == 7 and name_is(data + param.name.start, b"expires", 7):
             address.expires = seconds(data, param.value)
         elif param.name.length == 1 and (data[param.name.start] | 32) == c'q':
             address.q = thousandths(data, param.value)

@@ -4,6 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memchr
 
 from sipcore.charclass cimport CHAR_ALPHA, CHAR_DIGIT, CHAR_HEX, CHAR_HOST, char_is
+from sipcore.scan cimport class_end
 
 cdef enum:
     IPV6_TEXT_MAX = 45  # INET6_ADDRSTRLEN without its NUL
@@ -23,9 +24,7 @@ cdef inline uint32_t host_end(const uint8_t* data, uint32_t at, uint32_t end) no
         return i + 1
     if not char_is(data[i], CHAR_ALPHA | CHAR_DIGIT) and data[i] != 95:
         return 0
-    while i < end and char_is(data[i], CHAR_HOST):
-        i += 1
-    return i
+    return class_end(data, i, end, CHAR_HOST)
 
 
 cdef inline uint32_t port_read(const uint8_t* data, uint32_t* at, uint32_t end) noexcept nogil:

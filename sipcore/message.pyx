@@ -1,12 +1,12 @@
 """The parser: the line scanner, the start line, the header index, then the headers that routing reads."""
 
-from libc.string cimport memchr, memcmp, memcpy, memset
+from libc.string cimport memset
 
 from sipcore.address cimport Address, address_parse
-from sipcore.charclass cimport CHAR_DIGIT, CHAR_LWS, CHAR_TOKEN, CHAR_WORD, char_is
+from sipcore.charclass cimport CHAR_DIGIT, CHAR_LWS, CHAR_TOKEN, char_is
 from sipcore.headers cimport (
     HDR_CALL_ID, HDR_CONTENT_LENGTH, HDR_CONTENT_TYPE, HDR_CSEQ, HDR_EVENT, HDR_EXPIRES, HDR_FROM, HDR_MAX_FORWARDS,
-    HDR_MIN_EXPIRES, HDR_RACK, HDR_TO, HDR_VIA, METHOD_ACK, header_id, method_id,
+    HDR_MIN_EXPIRES, HDR_OTHER, HDR_RACK, HDR_TO, HDR_VIA, METHOD_ACK, METHOD_OTHER, header_id, method_id,
 )
 from sipcore.params cimport list_comma, lws_skip, lws_trim, quoted_end
 from sipcore.reasons cimport (
@@ -15,9 +15,13 @@ from sipcore.reasons cimport (
     REASON_NO_END_OF_HEADERS, REASON_NO_FROM, REASON_NO_TO, REASON_NO_VIA, REASON_REQUEST_URI, REASON_SCHEME,
     REASON_START_LINE, REASON_STATUS_CODE, REASON_TO, REASON_TOO_MANY_HEADERS, REASON_TOO_SHORT, REASON_VERSION,
 )
-from sipcore.slices cimport bytes_ieq, slice_ieq, slice_number, slice_of
+from sipcore.scan cimport class_end, octet_find, text_end, visible_end
+from sipcore.slices cimport bytes_eq, slice_number, slice_of
 from sipcore.uri cimport SCHEME_OTHER, uri_parse
 from sipcore.via cimport via_dict, via_parse
+from sipcore.words cimport name_is, text_is
+
+from sipcore.headers import header_number
 
 cdef enum:
     NONE = 0xFFFF
@@ -32,29 +36,14 @@ cdef enum:
               | 1 << HDR_CONTENT_LENGTH | 1 << HDR_CONTENT_TYPE | 1 << HDR_EXPIRES | 1 << HDR_EVENT | 1 << HDR_RACK
               | 1 << HDR_MIN_EXPIRES)
 
-cdef extern from *:
-    """
-    /* How many of the eight octets of w come before the first one below 0x20, as CR, LF, NUL and HTAB are; 8: none is. */
-    static inline uint32_t viaduct_before_control(uint64_t w) {
-        uint64_t found = (w - 0x2020202020202020ULL) & ~w & 0x8080808080808080ULL;
-    #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-        return found ? (uint32_t)__builtin_ctzll(found) >> 3 : 8;
-    #else
-        uint32_t i = 0;
-        if (!found) return 8;
-        while ((uint8_t)(w >> (56 - 8 * i)) >= 0x20) i++;
-        return i;
-    #endif
-    }
-    """
-    uint32_t viaduct_before_control(uint64_t word) nogil
-
 
 cdef int message_parse(Message* message, const uint8_t* data, uint32_t length) noexcept nogil:
     cdef int reason
     cdef uint32_t at = 0
-    memset(message, 0, <size_t>(<const char*>&message.header[0] - <const char*>message))
+    memset(message, 0, <size_t>(<const char*>message.first - <const char*>message))  # in pieces that become a few stores
     memset(message.first, 0xFF, sizeof(message.first))
+    memset(&message.via, 0, sizeof(Via))
+    memset(&message.call_id, 0, <size_t>(<const char*>&message.header[0] - <const char*>&message.call_id))
     message.data = data
     message.size = message.body = message.headers = length
     message.max_forwards = message.content_length = -1
@@ -102,26 +91,21 @@ cdef inline bint is_keepalive(const uint8_t* data, uint32_t length) noexcept nog
     return True
 
 
-cdef inline uint32_t line_end(const uint8_t* data, uint32_t at, uint32_t length, bint folds, int* met) noexcept nogil:
-    """The offset of the CRLF that ends the line (after its folds, where they may be); length where none does."""
-    cdef uint64_t word
-    cdef uint32_t skip
-    met[0] = 0
+cdef inline bint line_ends(const uint8_t* data, uint32_t at, uint32_t length) noexcept nogil:
+    """A CRLF at `at` with no fold behind it, as nearly all stand."""
+    return length - at > 2 and text_is(data + at, b"\r\n", 2) and data[at + 2] > c' '
+
+
+cdef uint32_t line_end_after(const uint8_t* data, uint32_t at, uint32_t length, uint32_t folds, int* met) noexcept nogil:
+    """The offset of the CRLF that ends a line, from the control octet at `at` on; length where none does. `met` gets what else
+    stands there; a CRLF before `folds` has no folds.
+    """
     while at < length:
-        if length - at >= 8:
-            memcpy(&word, data + at, 8)
-            skip = viaduct_before_control(word)
-            at += skip
-            if skip == 8:
-                continue
-        elif data[at] >= 32:
-            at += 1
-            continue
         if data[at] == c'\r':
             if at + 1 >= length:
                 return length
             if data[at + 1] == c'\n':
-                if not folds or at + 2 >= length or (data[at + 2] != c' ' and data[at + 2] != c'\t'):
+                if at < folds or at + 2 >= length or not is_blank(data[at + 2]):
                     return at
                 at += 2
             else:
@@ -130,7 +114,7 @@ cdef inline uint32_t line_end(const uint8_t* data, uint32_t at, uint32_t length,
             met[0] |= LINE_BARE
         elif data[at] == 0:
             met[0] |= LINE_NUL
-        at += 1
+        at = text_end(data, at + 1, length)
     return length
 
 
@@ -138,23 +122,28 @@ cdef int start_line(Message* message, uint32_t* at, uint32_t length) noexcept no
     """Reads the start line and moves *at to the first header."""
     cdef int met = 0, reason
     cdef uint32_t start = at[0]
-    cdef uint32_t stop = line_end(message.data, start, length, False, &met)
+    cdef uint32_t stop = line_end_after(message.data, text_end(message.data, start, length), length, length, &met)
     message.start_line = slice_of(start, stop)
     at[0] = message.headers = stop + 2 if stop < length else length
-    if stop - start >= 4 and bytes_ieq(message.data + start, 4, <const uint8_t*>b"SIP/", 4):
+    if stop - start >= 4 and is_sip(message.data + start):
         reason = status_line(message, start, stop)
     else:
         reason = request_line(message, start, stop)
     return REASON_START_LINE if met or stop == length else reason
 
 
-cdef int version(const uint8_t* data, uint32_t start, uint32_t end) noexcept nogil:
+cdef inline bint is_sip(const uint8_t* text) noexcept nogil:
+    """ "SIP/" in any case; text has four octets."""
+    return name_is(text, b"sip", 3) and text[3] == c'/'
+
+
+cdef inline int version(const uint8_t* data, uint32_t start, uint32_t end) noexcept nogil:
     """0 for "SIP/2.0", REASON_VERSION for another version of SIP, REASON_START_LINE for anything else."""
     cdef uint32_t i, dots = 0
-    if end - start == 7 and bytes_ieq(data + start, 7, <const uint8_t*>b"SIP/2.0", 7):
-        return 0
-    if end - start < 7 or not bytes_ieq(data + start, 4, <const uint8_t*>b"SIP/", 4):
+    if end - start < 7 or not is_sip(data + start):
         return REASON_START_LINE
+    if end - start == 7 and text_is(data + start + 4, b"2.0", 3):
+        return 0
     for i in range(start + 4, end):
         if data[i] == c'.':
             dots += 1
@@ -166,12 +155,10 @@ cdef int version(const uint8_t* data, uint32_t start, uint32_t end) noexcept nog
 cdef int status_line(Message* message, uint32_t start, uint32_t stop) noexcept nogil:
     """SIP-Version SP Status-Code [SP Reason-Phrase]; a missing last space is forgiven."""
     cdef const uint8_t* data = message.data
-    cdef const uint8_t* space = <const uint8_t*>memchr(data + start, c' ', stop - start)
-    cdef uint32_t at
+    cdef uint32_t at = octet_find(data, start, stop, c' ')
     cdef int reason
-    if space == NULL:
+    if at == stop:
         return REASON_START_LINE
-    at = <uint32_t>(space - data)
     reason = version(data, start, at)
     if reason:
         return reason
@@ -188,20 +175,18 @@ cdef int status_line(Message* message, uint32_t start, uint32_t stop) noexcept n
 cdef int request_line(Message* message, uint32_t start, uint32_t stop) noexcept nogil:
     """Method SP Request-URI SP SIP-Version, single spaces (RFC 3261 7.1)."""
     cdef const uint8_t* data = message.data
-    cdef const uint8_t* space
-    cdef uint32_t at = start
-    while at < stop and char_is(data[at], CHAR_TOKEN):
-        at += 1
-    if at == start or at >= stop or data[at] != c' ':
+    cdef uint32_t at = octet_find(data, start, stop, c' ')
+    if at == start or at >= stop:
+        return REASON_START_LINE
+    message.method = method_id(data + start, at - start)
+    if message.method == METHOD_OTHER and class_end(data, start, at, CHAR_TOKEN) != at:
         return REASON_START_LINE
     message.is_request = True
     message.method_text = slice_of(start, at)
-    message.method = method_id(data + start, at - start)
     start = at + 1
-    space = <const uint8_t*>memchr(data + start, c' ', stop - start)
-    if space == NULL or space == data + start:
+    at = octet_find(data, start, stop, c' ')
+    if at == start or at >= stop:
         return REASON_START_LINE
-    at = <uint32_t>(space - data)
     message.request_uri = slice_of(start, at)
     return version(data, at + 1, stop)
 
@@ -210,54 +195,65 @@ cdef int header_lines(Message* message, uint32_t at, uint32_t length) noexcept n
     """Indexes the headers up to the empty line; a faulty line is left out of the index and the next one is read."""
     cdef const uint8_t* data = message.data
     cdef uint16_t last[HDR_COUNT]
-    cdef int reason = 0, met = 0
+    cdef int reason = 0, met, others, fault
     cdef uint32_t stop
-    while at < length:
-        if data[at] == c'\r' and at + 1 < length and data[at + 1] == c'\n':
+    while True:
+        stop = text_end(data, at, length)
+        met = 0
+        if not line_ends(data, stop, length):
+            others = 0
+            stop = line_end_after(data, stop, length, at + 1, &others)
+            met = others  # it stays in a register on the usual way
+            if stop >= length:
+                note(&reason, REASON_NO_END_OF_HEADERS)
+                return reason
+        if stop == at:
             message.body = at + 2
             return reason
-        stop = line_end(data, at, length, True, &met)
-        if stop >= length:
-            break
-        note(&reason, header_line(message, at, stop, met, last))
+        fault = header_line(message, at, stop, met, last)
+        if fault:
+            note(&reason, fault)
         at = stop + 2
-    note(&reason, REASON_NO_END_OF_HEADERS)
-    return reason
 
 
 cdef inline int header_line(Message* message, uint32_t start, uint32_t stop, int met, uint16_t* last) noexcept nogil:
     """One header, [start, stop) without its CRLF, into the index."""
     cdef const uint8_t* data = message.data
     cdef Header* header
-    cdef uint32_t colon = start, value
-    cdef uint16_t id
-    while colon < stop and char_is(data[colon], CHAR_TOKEN):
-        colon += 1
-    value = colon
-    while value < stop and (data[value] == c' ' or data[value] == c'\t'):
-        value += 1
-    if colon == start or value >= stop or data[value] != c':' or met & LINE_BARE:
+    cdef uint32_t colon = octet_find(data, start, stop, c':')
+    cdef uint32_t end = colon, value = colon + 2
+    cdef uint16_t id, count = message.header_count
+    while end > start and is_blank(data[end - 1]):  # RFC 3261 25.1 HCOLON
+        end -= 1
+    if end == start or colon >= stop:
         return REASON_HEADER_LINE
-    value = lws_skip(data, value + 1, stop)
-    if met and not nuls_quoted(data, start, stop):
+    id = header_id(data + start, end - start)
+    if id == HDR_OTHER and class_end(data, start, end, CHAR_TOKEN) != end:
         return REASON_HEADER_LINE
-    if message.header_count >= MESSAGE_HEADERS_MAX:
+    if met and (met & LINE_BARE or not nuls_quoted(data, start, stop)):
+        return REASON_HEADER_LINE
+    if count >= MESSAGE_HEADERS_MAX:
         return REASON_TOO_MANY_HEADERS
-    id = header_id(data + start, colon - start)
-    header = &message.header[message.header_count]
+    if data[colon + 1] != c' ' or data[value] <= c' ':  # nearly all have one space; the CR at `stop` is neither
+        value = lws_skip(data, colon + 1, stop)
+    header = &message.header[count]
     header.start = start
     header.value = value
     header.value_length = lws_trim(data, value, stop) - value
     header.end = stop + 2
     header.id = id
     header.next = NONE
+    message.header_count = count + 1
     if message.first[id] == NONE:
-        message.first[id] = message.header_count
-    else:
-        message.header[last[id]].next = message.header_count
-    last[id] = message.header_count
-    message.header_count += 1
-    return REASON_DUPLICATE if SINGLE >> id & 1 and message.first[id] != last[id] else 0
+        message.first[id] = last[id] = count
+        return 0
+    message.header[last[id]].next = count
+    last[id] = count
+    return REASON_DUPLICATE if SINGLE >> id & 1 else 0
+
+
+cdef inline bint is_blank(uint8_t c) noexcept nogil:
+    return c <= c' ' and (c == c' ' or c == c'\t')
 
 
 cdef bint nuls_quoted(const uint8_t* data, uint32_t at, uint32_t stop) noexcept nogil:
@@ -316,13 +312,10 @@ cdef int party(Message* message, uint16_t id, Slice* uri, Slice* tag, int absent
 
 
 cdef int call_id(Message* message, const Header* header) noexcept nogil:
-    cdef uint32_t i
-    for i in range(header.value, header.value + header.value_length):
-        if not char_is(message.data[i], CHAR_WORD):
-            return REASON_CALL_ID
-    if header.value_length == 0:
+    cdef uint32_t end = header.value + header.value_length
+    if header.value_length == 0 or visible_end(message.data, header.value, end) != end:
         return REASON_CALL_ID
-    message.call_id = slice_of(header.value, header.value + header.value_length)
+    message.call_id = slice_of(header.value, end)
     return 0
 
 
@@ -330,23 +323,24 @@ cdef int cseq(Message* message, const Header* header) noexcept nogil:
     cdef const uint8_t* data = message.data
     cdef uint32_t end = header.value + header.value_length
     cdef uint32_t at = header.value, method
-    cdef int64_t number
-    while at < end and char_is(data[at], CHAR_DIGIT):
+    cdef uint64_t number = 0
+    cdef uint16_t id
+    while at < end and char_is(data[at], CHAR_DIGIT) and number <= CSEQ_MOST:
+        number = number * 10 + (data[at] - 48)
         at += 1
-    number = slice_number(data, slice_of(header.value, at), CSEQ_MOST)
     method = lws_skip(data, at, end)
-    if number < 0 or method == at or method == end:
+    if number > CSEQ_MOST or at == header.value or method == at or method == end:
         return REASON_CSEQ
-    for at in range(method, end):
-        if not char_is(data[at], CHAR_TOKEN):
-            return REASON_CSEQ
+    id = method_id(data + method, end - method)
+    if id == METHOD_OTHER and class_end(data, method, end, CHAR_TOKEN) != end:
+        return REASON_CSEQ
     message.cseq = <uint32_t>number
     message.cseq_method = slice_of(method, end)
     if not message.is_request:
-        message.method = method_id(data + method, end - method)
+        message.method = id
         message.method_text = message.cseq_method
-    elif (message.method_text.length != end - method
-            or memcmp(data + method, data + message.method_text.start, end - method) != 0):
+    elif id != message.method or (id == METHOD_OTHER and not bytes_eq(
+            data + method, end - method, data + message.method_text.start, message.method_text.length)):
         return REASON_CSEQ_METHOD
     return 0
 
@@ -509,9 +503,9 @@ cdef class ParsedMessage:
 
     def lines(self, bytes name):
         """The values of a header, one a line."""
-        cdef uint16_t id = header_id(name, len(name))
+        cdef int id = header_number(name)
         return [value for other, value in self.headers
-                if (header_id(other, len(other)) == id if id else other.lower() == name.lower())]
+                if (header_number(other) == id if id else other.lower() == name.lower())]
 
 
 def parse(bytes data not None):

@@ -3,6 +3,7 @@
 from libc.stdint cimport uint8_t, uint32_t
 
 from sipcore.charclass cimport CHAR_LWS, CHAR_TOKEN, CHAR_VALUE, char_is
+from sipcore.scan cimport class_end
 from sipcore.slices cimport Slice, slice_of
 
 cdef enum:
@@ -17,16 +18,20 @@ cdef struct Param:
     uint32_t end      # after the name, or after the value
 
 
+cdef inline bint is_lws(uint8_t c) noexcept nogil:
+    return c <= 32 and char_is(c, CHAR_LWS)  # the comparison alone settles most
+
+
 cdef inline uint32_t lws_skip(const uint8_t* data, uint32_t at, uint32_t end) noexcept nogil:
     """The first offset from `at` that is no linear white space; folds count as such (RFC 3261 25.1 LWS)."""
-    while at < end and char_is(data[at], CHAR_LWS):
+    while at < end and is_lws(data[at]):
         at += 1
     return at
 
 
 cdef inline uint32_t lws_trim(const uint8_t* data, uint32_t start, uint32_t end) noexcept nogil:
     """The end of [start, end) without the white space at its end."""
-    while end > start and char_is(data[end - 1], CHAR_LWS):
+    while end > start and is_lws(data[end - 1]):
         end -= 1
     return end
 
@@ -64,7 +69,7 @@ cdef inline int param_read(Param* param, const uint8_t* data, uint32_t* at, uint
     """Reads "name" or "name=value" at *at and moves *at behind it."""
     cdef uint32_t start = lws_skip(data, at[0], end)
     cdef uint32_t i = start
-    while i < end and char_is(data[i], CHAR_TOKEN):
+    while i < end and char_is(data[i], CHAR_TOKEN):  # names are short: no block is worth it
         i += 1
     if i == start:
         return PARAM_MALFORMED
@@ -80,8 +85,7 @@ cdef inline int param_read(Param* param, const uint8_t* data, uint32_t* at, uint
     if i < end and data[i] == 34:
         i = quoted_end(data, i, end)
     else:
-        while i < end and char_is(data[i], CHAR_VALUE):
-            i += 1
+        i = class_end(data, i, end, CHAR_VALUE)
     if i <= start:
         return PARAM_MALFORMED
     param.value = slice_of(start, i)

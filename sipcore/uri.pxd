@@ -27,6 +27,8 @@ cdef struct Uri:
 
 # Parses [start, end) of data; 0, or a negative Reason. SCHEME_OTHER sets text alone and is no error.
 cdef int uri_parse(Uri* uri, const uint8_t* data, uint32_t start, uint32_t end) noexcept nogil
+# The same up to where the URI ends, at an octet that cannot be in it or at `end`: its offset, 0 where it is malformed.
+cdef uint32_t uri_read(Uri* uri, const uint8_t* data, uint32_t start, uint32_t end) noexcept nogil
 # The value of a parameter (any case) inside params, empty where absent; found tells a flag without a value.
 cdef Slice uri_param(const uint8_t* data, Slice params, const char* name, uint32_t length, bint* found) noexcept nogil
 # The address-of-record, canonical (RFC 3261 10.3 step 5): "user@host", %HH of unreserved characters undone, others with

@@ -6,26 +6,49 @@ from sipcore.charclass cimport CHAR_ALPHA, CHAR_DIGIT, CHAR_HEX, CHAR_PARAM, CHA
 from sipcore.endpoint cimport transport_by_name
 from sipcore.hostport cimport host_end, port_read
 from sipcore.reasons cimport REASON_NO_ROOM, REASON_REQUEST_URI, REASON_SCHEME
+from sipcore.scan cimport name_skip
 from sipcore.slices cimport byte_lower, slice_ieq, slice_of
+from sipcore.words cimport name_is
 
 from sipcore.endpoint import TRANSPORTS
 from sipcore.reasons import Refused
 
 
 cdef int uri_parse(Uri* uri, const uint8_t* data, uint32_t start, uint32_t end) noexcept nogil:
-    cdef uint32_t at = start
+    cdef uint32_t at = uri_read(uri, data, start, end)
+    return 0 if at and at == end else REASON_REQUEST_URI
+
+
+cdef uint32_t uri_read(Uri* uri, const uint8_t* data, uint32_t start, uint32_t end) noexcept nogil:
+    cdef uint32_t at
     memset(uri, 0, sizeof(Uri))
-    uri.text = slice_of(start, end)
+    at = scheme(uri, data, start, end)
+    if at and uri.scheme == SCHEME_OTHER:
+        at = opaque_part(data, at, end)
+    elif at:
+        at = parts(uri, data, at, end)
+    uri.text = slice_of(start, at if at else end)
+    return at
+
+
+cdef inline uint32_t scheme(Uri* uri, const uint8_t* data, uint32_t at, uint32_t end) noexcept nogil:
+    """The offset after the scheme's colon, 0 where there is none."""
+    cdef uint32_t start = at
+    if at + 4 <= end and name_is(data + at, b"sip", 3) and data[at + 3] == c':':  # as nearly all stand
+        uri.scheme = SCHEME_SIP
+        return at + 4
     if at >= end or not char_is(data[at], CHAR_ALPHA):
-        return REASON_REQUEST_URI
+        return 0
     while at < end and char_is(data[at], CHAR_SCHEME):
         at += 1
     if at >= end or data[at] != c':':
-        return REASON_REQUEST_URI
+        return 0
     uri.scheme = scheme_id(data, slice_of(start, at))
-    at += 1
-    if uri.scheme == SCHEME_OTHER:
-        return opaque_part(data, at, end)
+    return at + 1
+
+
+cdef inline uint32_t parts(Uri* uri, const uint8_t* data, uint32_t at, uint32_t end) noexcept nogil:
+    """What follows sip:, sips: or tel: ; the offset after it, 0 where malformed."""
     if uri.scheme == SCHEME_TEL:
         at = tel_number(uri, data, at, end)
     else:
@@ -36,7 +59,7 @@ cdef int uri_parse(Uri* uri, const uint8_t* data, uint32_t start, uint32_t end) 
         at = uri_params(uri, data, at + 1, end)
     if at and at < end and data[at] == c'?' and uri.scheme != SCHEME_TEL:
         at = uri_headers(uri, data, at + 1, end)
-    return 0 if at == end else REASON_REQUEST_URI
+    return at
 
 
 cdef uint16_t scheme_id(const uint8_t* data, Slice scheme) noexcept nogil:
@@ -47,19 +70,17 @@ cdef uint16_t scheme_id(const uint8_t* data, Slice scheme) noexcept nogil:
     return SCHEME_TEL if slice_ieq(data, scheme, b"tel", 3) else SCHEME_OTHER
 
 
-cdef int opaque_part(const uint8_t* data, uint32_t at, uint32_t end) noexcept nogil:
-    """What follows a scheme we do not know: anything visible that cannot end a header value's brackets or quotes."""
-    if at >= end:
-        return REASON_REQUEST_URI
-    while at < end:
-        if data[at] <= 32 or data[at] == 127 or data[at] == c'<' or data[at] == c'>' or data[at] == c'"':
-            return REASON_REQUEST_URI
-        at += 1
-    return 0
+cdef uint32_t opaque_part(const uint8_t* data, uint32_t at, uint32_t end) noexcept nogil:
+    """What follows a scheme we do not know: anything visible that cannot end a header value's brackets or quotes. 0 for nothing."""
+    cdef uint32_t i = at
+    while i < end and data[i] > 32 and data[i] != 127 and data[i] != c'<' and data[i] != c'>' and data[i] != c'"':
+        i += 1
+    return i if i > at else 0
 
 
 cdef inline uint32_t run_end(const uint8_t* data, uint32_t at, uint32_t end, uint16_t classes) noexcept nogil:
-    """The end of a run of these classes and whole escapes (%HH)."""
+    """The end of a run of these classes, which hold what name_skip passes, and whole escapes (%HH)."""
+    at = name_skip(data, at, end)
     while at < end:
         if char_is(data[at], classes):
             at += 1
@@ -147,27 +168,27 @@ cdef uint32_t uri_params(Uri* uri, const uint8_t* data, uint32_t at, uint32_t en
 cdef inline void uri_note(Uri* uri, const uint8_t* data, Slice name, Slice value) noexcept nogil:
     """Keeps the parameters that routing reads; the first of a name counts."""
     if name.length == 2:
-        if slice_ieq(data, name, b"lr", 2):
+        if name_is(data + name.start, b"lr", 2):
             uri.lr = True
     elif name.length == 9:
-        if not uri.has_transport and slice_ieq(data, name, b"transport", 9):
+        if not uri.has_transport and name_is(data + name.start, b"transport", 9):
             uri.has_transport = True
             uri.transport = transport_by_name(data + value.start, value.length)
-    elif name.length == 5 and uri.maddr.length == 0 and slice_ieq(data, name, b"maddr", 5):
+    elif name.length == 5 and uri.maddr.length == 0 and name_is(data + name.start, b"maddr", 5):
         uri.maddr = value
 
 
 cdef uint32_t uri_headers(Uri* uri, const uint8_t* data, uint32_t at, uint32_t end) noexcept nogil:
-    """RFC 3261 25.1 headers: their characters are checked, never their meaning; 0 where malformed or empty."""
+    """RFC 3261 25.1 headers: their characters are checked, never their meaning; the offset after them, 0 where there are none."""
     cdef uint32_t i = at
     while i < end:
         i = run_end(data, i, end, CHAR_PARAM)
         if i < end and (data[i] == c'?' or data[i] == c'=' or data[i] == c'&' or data[i] == c';' or data[i] == c','):
             i += 1
-        elif i < end:
-            return 0
-    uri.headers = slice_of(at, end)
-    return end if end > at else 0
+        else:
+            break
+    uri.headers = slice_of(at, i)
+    return i if i > at else 0
 
 
 cdef Slice uri_param(const uint8_t* data, Slice params, const char* name, uint32_t length, bint* found) noexcept nogil:

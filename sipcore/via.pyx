@@ -1,22 +1,21 @@
 """One Via value: protocol, sent-by, and the parameters that a proxy reads or writes."""
 
-from libc.string cimport memcmp, memset
+from libc.string cimport memset
 
-from sipcore.charclass cimport CHAR_TOKEN, char_is
-from sipcore.endpoint cimport transport_by_name
+from sipcore.charclass cimport CHAR_TOKEN, CHAR_VALUE
+from sipcore.endpoint cimport TRANSPORT_UDP, transport_by_name
 from sipcore.hostport cimport host_end, port_read
 from sipcore.params cimport PARAM_MALFORMED, PARAM_ONE, Param, lws_skip, lws_trim, param_next
 from sipcore.reasons cimport REASON_BRANCH, REASON_VIA
+from sipcore.scan cimport class_end
 from sipcore.slices cimport slice_ieq, slice_of
+from sipcore.words cimport name_is, text_is
 
 from sipcore.endpoint import TRANSPORTS
 from sipcore.reasons import Refused
 
 cdef enum:
     COOKIE_LENGTH = 7  # z9hG4bK, RFC 3261 8.1.1.7
-
-cdef const char* COOKIE = b"z9hG4bK"
-
 
 cdef int via_parse(Via* via, const uint8_t* data, uint32_t start, uint32_t end) noexcept nogil:
     cdef uint32_t at
@@ -34,7 +33,7 @@ cdef int via_parse(Via* via, const uint8_t* data, uint32_t start, uint32_t end) 
         return REASON_VIA
     via.end = at
     via.text = slice_of(start, lws_trim(data, start, at))
-    if via.branch.length >= COOKIE_LENGTH and memcmp(data + via.branch.start, COOKIE, COOKIE_LENGTH) == 0:
+    if via.branch.length >= COOKIE_LENGTH and text_is(data + via.branch.start, b"z9hG4bK", COOKIE_LENGTH):
         if via.branch.length == COOKIE_LENGTH:
             return REASON_BRANCH
         via.has_cookie = True
@@ -43,9 +42,7 @@ cdef int via_parse(Via* via, const uint8_t* data, uint32_t start, uint32_t end) 
 
 cdef inline uint32_t word(const uint8_t* data, uint32_t at, uint32_t end, Slice* token) noexcept nogil:
     """A token and the white space behind it; the offset after both, 0 where there is no token."""
-    cdef uint32_t i = at
-    while i < end and char_is(data[i], CHAR_TOKEN):
-        i += 1
+    cdef uint32_t i = class_end(data, at, end, CHAR_TOKEN)
     token[0] = slice_of(at, i)
     return lws_skip(data, i, end) if i > at else 0
 
@@ -58,6 +55,9 @@ cdef uint32_t protocol(Via* via, const uint8_t* data, uint32_t at, uint32_t end)
     """ "SIP / 2.0 / transport" and the white space behind it; the offset of sent-by, 0 where malformed."""
     cdef Slice token
     cdef uint32_t gap
+    if at + 12 <= end and text_is(data + at, b"SIP/2.0/UDP ", 12):  # as nearly all stand
+        via.transport = TRANSPORT_UDP
+        return lws_skip(data, at + 12, end)
     at = slash(data, word(data, at, end, &token), end)
     if not at or not slice_ieq(data, token, b"SIP", 3):
         return 0
@@ -93,20 +93,32 @@ cdef uint32_t sent_by(Via* via, const uint8_t* data, uint32_t at, uint32_t end) 
 cdef uint32_t via_params(Via* via, const uint8_t* data, uint32_t at, uint32_t end) noexcept nogil:
     """Reads the parameters; the offset of the comma or the end, 0 where one is malformed, or stands twice and we act on it."""
     cdef Param param
-    cdef int verdict = PARAM_ONE
-    while verdict == PARAM_ONE:
+    cdef int verdict
+    cdef uint32_t value
+    while True:
+        if at + 8 <= end and via.branch.length == 0 and text_is(data + at, b";branch=", 8):  # as nearly all stand
+            value = class_end(data, at + 8, end, CHAR_VALUE)
+            if value > at + 8:
+                via.branch = slice_of(at + 8, value)
+                at = value
+                continue
+        if at + 6 == end and not via.has_rport and text_is(data + at, b";rport", 6):
+            via.has_rport = True
+            via.rport = slice_of(end, end)
+            via.rport_end = end
+            return end
         verdict = param_next(&param, data, &at, end)
         if verdict != PARAM_ONE:
             break
-        if param.name.length == 6 and slice_ieq(data, param.name, b"branch", 6):
+        if param.name.length == 6 and name_is(data + param.name.start, b"branch", 6):
             if via.branch.length or not param.has_value:
                 return 0
             via.branch = param.value
-        elif param.name.length == 8 and slice_ieq(data, param.name, b"received", 8):
+        elif param.name.length == 8 and name_is(data + param.name.start, b"received", 8):
             if via.received.length or not param.has_value:
                 return 0
             via.received = param.value
-        elif param.name.length == 5 and slice_ieq(data, param.name, b"rport", 5):
+        elif param.name.length == 5 and name_is(data + param.name.start, b"rport", 5):
             if via.has_rport:
                 return 0
             via.has_rport = True

@@ -123,6 +123,18 @@ def test_a_faulty_line_is_not_indexed():
     assert b"Subject" not in [name for name, _ in parsed.headers]
 
 
+@pytest.mark.parametrize("line", [b"Call\rID: 1", b"Max\rForwards: 1", b"Via\0: x", b"Via,: x", b"V ia: x", b": x"])
+def test_a_name_that_is_no_token_is_no_header(line):
+    parsed = message.parse(make(line))
+    assert NAMES[parsed.reason] == "HEADER_LINE"
+    assert len(parsed.headers) == len(message.parse(make()).headers)
+
+
+def test_a_line_that_begins_with_a_bare_cr_may_have_folds():
+    assert NAMES[message.parse(make(b"\r\r\n folded: x")).reason] == "HEADER_LINE"
+    assert NAMES[message.parse(make()[:-2] + b"\r\r\n ").reason] == "NO_END_OF_HEADERS"
+
+
 def test_every_prefix_may_lie_in_front_of_a_forbidden_page():
     """A read past the end would end this process."""
     libc = ctypes.CDLL(None)
