@@ -8,7 +8,7 @@ from libc.stdint cimport int8_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from sipcore.endpoint cimport Endpoint
-from sipcore.hashing cimport HashKey, Hasher, hasher_add_field, hasher_end, hasher_start, hashkey_set
+from sipcore.hashing cimport HashKey, Hasher, hasher_add_field, hasher_add_word, hasher_end, hasher_start, hashkey_set
 from sipcore.reasons cimport REASON_COOKIE
 
 cdef enum:
@@ -19,10 +19,10 @@ cdef enum:
     COOKIE_OCTETS_MIN = 16       # both endpoints none
     NO_DIGIT = -1
 
-# What the MAC is over begins with this, so that no other use of the deployment's key (branches) ever hashes the same octets.
-cdef const char* PURPOSE = "record-route"
+# What the MAC is over begins with this ("rr-route"), so that no other use of the deployment's key (branches) ever hashes the same
+# words: theirs begin with the length of a field, or with a hash.
 cdef enum:
-    PURPOSE_LENGTH = 12
+    PURPOSE = 0x6574756F722D7272
 
 cdef const char* DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"  # RFC 4648 section 5; all fit a URI parameter
 cdef int8_t digit_value[256]
@@ -74,7 +74,7 @@ cdef inline uint64_t mac_of(const HashKey* key, const uint8_t* octets, uint32_t 
                             const uint8_t* caller_tag, uint32_t caller_tag_length) noexcept nogil:
     cdef Hasher hasher
     hasher_start(&hasher, key)
-    hasher_add_field(&hasher, <const uint8_t*>PURPOSE, PURPOSE_LENGTH)
+    hasher_add_word(&hasher, PURPOSE)
     hasher_add_field(&hasher, octets, length)
     hasher_add_field(&hasher, call_id, call_id_length)
     hasher_add_field(&hasher, caller_tag, caller_tag_length)

@@ -1,6 +1,7 @@
 """SipHash-2-4 of one piece, keys, hexadecimal text, and what Python sees of them."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 cdef enum:
     KEY_LENGTH = 16   # octets of a key
@@ -24,31 +25,51 @@ cdef uint64_t siphash(const HashKey* key, const uint8_t* data, uint32_t length) 
 
 cdef extern from *:
     """
-    static const char VIADUCT_HEX[16] = "0123456789abcdef";
+    #define VIADUCT_EACH(octet) ((octet) * 0x0101010101010101ULL)
+
+    /* Eight hex digits of 32 bits, the highest first in the order of memory: all at once, an octet each. */
+    static inline uint64_t viaduct_hex_digits(uint32_t value) {
+        uint64_t v = value, letters;
+        v = (v | v << 16) & 0x0000ffff0000ffffULL;
+        v = (v | v << 8) & 0x00ff00ff00ff00ffULL;
+        v = (v | v << 4) & VIADUCT_EACH(0x0f);
+        letters = (v + VIADUCT_EACH(6)) >> 4 & VIADUCT_EACH(1);
+        return htobe64(v + VIADUCT_EACH('0') + letters * ('a' - '0' - 10));
+    }
+
+    /* Back, of either case; *wrong gets bits where an octet is no digit. */
+    static inline uint32_t viaduct_hex_number(uint64_t digits, uint64_t* wrong) {
+        uint64_t letters = digits >> 6 & VIADUCT_EACH(1);
+        uint64_t v = (digits & VIADUCT_EACH(0x0f)) + letters * 9;
+        uint32_t value;
+        v = be64toh(v);
+        v = (v | v >> 4) & 0x00ff00ff00ff00ffULL;
+        v = (v | v >> 8) & 0x0000ffff0000ffffULL;
+        value = (uint32_t)(v | v >> 16);
+        *wrong |= viaduct_hex_digits(value) ^ (digits | letters << 5);  /* what it is written as, its letters in lower case */
+        return value;
+    }
     """
-    const uint8_t VIADUCT_HEX[16]
+    uint64_t viaduct_hex_digits(uint32_t value) nogil
+    uint32_t viaduct_hex_number(uint64_t digits, uint64_t* wrong) nogil
 
 
 cdef void hex_of(uint64_t value, uint8_t* out) noexcept nogil:
-    cdef int i
-    for i in range(HEX_LENGTH):
-        out[i] = VIADUCT_HEX[value >> (60 - 4 * i) & 15]
+    cdef uint64_t high = viaduct_hex_digits(<uint32_t>(value >> 32))
+    cdef uint64_t low = viaduct_hex_digits(<uint32_t>value)
+    memcpy(out, &high, 8)
+    memcpy(out + 8, &low, 8)
 
 
 cdef bint hex_value(const uint8_t* text, uint64_t* value) noexcept nogil:
-    cdef uint64_t result = 0
-    cdef int i
-    cdef uint8_t c
-    for i in range(HEX_LENGTH):
-        c = text[i]
-        if 48 <= c <= 57:
-            c -= 48
-        elif 97 <= c | 0x20 <= 102:
-            c = (c | 0x20) - 87
-        else:
-            return False
-        result = result << 4 | c
-    value[0] = result
+    cdef uint64_t digits, found, wrong = 0
+    memcpy(&digits, text, 8)
+    found = <uint64_t>viaduct_hex_number(digits, &wrong) << 32
+    memcpy(&digits, text + 8, 8)
+    found |= viaduct_hex_number(digits, &wrong)
+    if wrong:
+        return False
+    value[0] = found
     return True
 
 

@@ -6,7 +6,7 @@ from sipcore.charclass cimport CHAR_ALPHA, CHAR_DIGIT, CHAR_HEX, CHAR_PARAM, CHA
 from sipcore.endpoint cimport transport_by_name
 from sipcore.hostport cimport host_end, port_read
 from sipcore.reasons cimport REASON_NO_ROOM, REASON_REQUEST_URI, REASON_SCHEME
-from sipcore.scan cimport name_skip
+from sipcore.scan cimport name_skip, octet_find
 from sipcore.slices cimport byte_lower, slice_ieq, slice_of
 from sipcore.words cimport name_is
 
@@ -197,11 +197,8 @@ cdef Slice uri_param(const uint8_t* data, Slice params, const char* name, uint32
     found[0] = False
     while at < end:
         start = at
-        while at < end and data[at] != c';' and data[at] != c'=':
-            at += 1
-        equals = at
-        while at < end and data[at] != c';':
-            at += 1
+        at = octet_find(data, start, end, c';')
+        equals = octet_find(data, start, at, c'=')
         if slice_ieq(data, slice_of(start, equals), name, length):
             found[0] = True
             return slice_of(equals + 1 if equals < at else at, at)

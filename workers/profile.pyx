@@ -51,9 +51,9 @@ cdef const Name* _name_of(const Edge* edge, const uint8_t* data, const Uri* uri)
     cdef const Name* name
     for i in range(edge.name_count):
         name = &edge.name[i]
-        if not bytes_ieq(name.host, name.length, data + uri.host.start, uri.host.length):
+        if name.port != 0 and name.port != (uri.port if uri.port else SIP_PORT):
             continue
-        if name.port == 0 or name.port == (uri.port if uri.port else SIP_PORT):
+        if bytes_ieq(name.host, name.length, data + uri.host.start, uri.host.length):
             return name
     return NULL
 
@@ -160,16 +160,18 @@ cdef void _follow_inside(const Edge* edge, const Routes* routes, const Endpoint*
         to[0] = named
 
 
-cdef Endpoint _dialog_target(const Edge* edge, const Routes* routes, const Endpoint* source) noexcept nogil:
+cdef Endpoint _dialog_target(const Edge* edge, const Routes* routes, const Endpoint* source, const Uri* uri) noexcept nogil:
     """The flow of a client; for any other side the next Route, or the request URI, or where it was seen last."""
     cdef Endpoint to = routes.cookie.callee if routes.from_caller else routes.cookie.caller
-    cdef Uri uri
+    cdef Uri parsed
     if routes.cookie.flags & (COOKIE_CALLEE_FLOW if routes.from_caller else COOKIE_CALLER_FLOW):
         return to
     if routes.more:
         _follow_inside(edge, routes, source, &routes.next.uri, &to)
-    elif message_request_uri(&edge.message, &uri) == 0:
-        _follow_inside(edge, routes, source, &uri, &to)
+    elif uri != NULL:
+        _follow_inside(edge, routes, source, uri, &to)
+    elif message_request_uri(&edge.message, &parsed) == 0:
+        _follow_inside(edge, routes, source, &parsed, &to)
     return to
 
 
@@ -189,7 +191,7 @@ cdef void _count_end(Edge* edge, const Routes* routes) noexcept nogil:
         edge.load[edge.dispatcher.destination[index].slot].ended += 1
 
 
-cdef void profile_in_dialog(Edge* edge, const Endpoint* source, uint64_t key) noexcept nogil:
+cdef void profile_in_dialog(Edge* edge, const Endpoint* source, uint64_t key, const Uri* uri) noexcept nogil:
     cdef Message* message = &edge.message
     cdef Routes routes
     cdef Endpoint to
@@ -202,7 +204,7 @@ cdef void profile_in_dialog(Edge* edge, const Endpoint* source, uint64_t key) no
         else:
             answer_stateless(edge, source, 481, "Call/Transaction Does Not Exist", NULL, 0)
         return
-    to = _dialog_target(edge, &routes, source)
+    to = _dialog_target(edge, &routes, source, uri)
     if to.listener >= edge.listener_count:
         to.listener = source.listener
     if message.method == METHOD_ACK:

@@ -10,7 +10,7 @@ from sipcore.counters cimport (
 )
 from sipcore.edits cimport edits_apply, edits_pop_via, edits_reset
 from sipcore.endpoint cimport endpoint_set_host
-from libc.stdint cimport uint16_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint64_t
 from sipcore.hashing cimport hex_value
 from sipcore.headers cimport (
     HDR_PROXY_REQUIRE, HDR_VIA, METHOD_ACK, METHOD_CANCEL, METHOD_INVITE, METHOD_OPTIONS, METHOD_REGISTER,
@@ -206,7 +206,7 @@ cdef void _request(Edge* edge, const Endpoint* source) noexcept nogil:
     cdef uint32_t number = transaction_find(&edge.transactions, key)
     if method == METHOD_ACK:
         if number == NONE or not upstream_ack(edge, number):
-            profile_in_dialog(edge, source, key)
+            profile_in_dialog(edge, source, key, NULL)
     elif method == METHOD_CANCEL:
         _cancel(edge, source, number)
     elif number != NONE:
@@ -252,7 +252,7 @@ cdef void _new_request(Edge* edge, const Endpoint* source, uint64_t key) noexcep
     elif _looped(edge, source):
         answer_stateless(edge, source, 482, "Loop Detected", NULL, 0)
     elif message.to_tag.length and message.method != METHOD_REGISTER:
-        profile_in_dialog(edge, source, key)
+        profile_in_dialog(edge, source, key, &uri)
     elif not edge.live:
         _park(edge, source)
     elif edge.draining:
@@ -291,27 +291,36 @@ cdef bint _looped(const Edge* edge, const Endpoint* source) noexcept nogil:
     """A Via of ours whose second part is what we would write now: nothing that decides the route has changed (RFC 5393 4.2)."""
     cdef const Message* message = &edge.message
     cdef const Header* header = message_find(message, HDR_VIA)
-    cdef Via via
+    cdef Via via = message.via
+    cdef uint32_t end = header.value + header.value_length
+    cdef int64_t now = -1
+    while True:
+        if _passed(edge, source, &via, &now):
+            return True
+        if via.end >= end:
+            header = message_next(message, header)
+            if header == NULL:
+                return False
+            via.end = header.value - 1
+            end = header.value + header.value_length
+        if via_parse(&via, message.data, via.end + 1, end) < 0:
+            via.branch.length = 0
+            via.end = end  # what follows on this line is not read
+
+
+cdef bint _passed(const Edge* edge, const Endpoint* source, const Via* via, int64_t* now) noexcept nogil:
+    """This Via is ours, and the request has not changed since. now: the loop key, computed once, however many of ours there are."""
+    cdef const uint8_t* data = edge.message.data
     cdef uint64_t key
     cdef uint64_t before
     cdef uint8_t digits[16]
-    cdef uint32_t at
-    cdef uint32_t now = 0
-    cdef bint known = False
-    while header != NULL:
-        at = header.value
-        while at < header.value + header.value_length and via_parse(&via, message.data, at, header.value + header.value_length) == 0:
-            if _branch_of(message.data + via.branch.start, via.branch.length, &key) >= 0:
-                if not known:  # once, however many of ours a sender puts there
-                    now = loop_key(edge, message, source)
-                    known = True
-                memcpy(digits, b"000000000", 9)
-                memcpy(digits + 9, message.data + via.branch.start + BRANCH_LOOP_AT, 7)
-                if hex_value(digits, &before) and <uint32_t>before == now:
-                    return True
-            at = via.end + 1
-        header = message_next(message, header)
-    return False
+    if _branch_of(data + via.branch.start, via.branch.length, &key) < 0:
+        return False
+    if now[0] < 0:
+        now[0] = loop_key(edge, &edge.message, source)
+    memcpy(digits, b"000000000", 9)
+    memcpy(digits + 9, data + via.branch.start + BRANCH_LOOP_AT, 7)
+    return hex_value(digits, &before) and <int64_t>before == now[0]
 
 
 cdef void _register(Edge* edge, const Endpoint* source, uint64_t key) noexcept nogil:

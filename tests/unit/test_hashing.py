@@ -126,6 +126,17 @@ def test_hexadecimal_there_and_back(value):
 NOT_DIGITS = [bytes([octet]) + b"0" * 15 for octet in b"/:@G`g \xff\0"]   # neighbours of digits in ASCII, and others
 
 
+@pytest.mark.parametrize("octet", range(256))
+@pytest.mark.parametrize("place", [0, 3, 7, 8, 15])
+def test_every_octet_is_a_digit_or_none(octet, place):
+    text = b"0" * place + bytes([octet]) + b"0" * (15 - place)
+    if octet in b"0123456789abcdefABCDEF":
+        assert hashing.hex_number(text) == int(text, 16)
+    else:
+        with pytest.raises(ValueError, match="16 hexadecimal digits"):
+            hashing.hex_number(text)
+
+
 @pytest.mark.parametrize("text", [b"", b"0" * 15, b"0" * 17, b"0x" + b"0" * 14, *NOT_DIGITS])
 def test_not_hexadecimal(text):
     with pytest.raises(ValueError, match="16 hexadecimal digits"):
