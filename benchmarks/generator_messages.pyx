@@ -175,7 +175,8 @@ cdef void put_end(Text* text, const uint8_t* body, uint32_t length) noexcept nog
     put_text(text, "Content-Length: ")
     put_number(text, length)
     put_text(text, "\r\n\r\n")
-    put(text, body, length)
+    if length:  # without a body there is no address that memcpy would take
+        put(text, body, length)
 
 
 cdef void put_response(Text* text, const char* start, const Scan* scan, uint32_t tag) noexcept nogil:
