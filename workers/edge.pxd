@@ -20,7 +20,7 @@ cdef enum:
     PREFIX_MAX = 160
     PARKED_MAX = 4096      # datagrams that wait for the first snapshot; a second's worth at the rate of a busy worker
     REGISTERS_MAX = 8192   # REGISTERs that wait for Python; beyond, 503
-    REGISTERS_PACE_MS = 10 # between two batches of them: a frame, a commit and a wake-up are shared by all that come meanwhile
+    REGISTERS_PACE_MS = 20 # between two batches of them: a frame, a commit and a wake-up are shared by all that come meanwhile
     ENDED_MAX = 8192       # dialogs whose end was counted and may be told again by a second BYE: seconds of them at the highest rate
     CALL_LINES_MAX = 65536 # octets of call lines kept until the batch boundary
 

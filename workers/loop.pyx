@@ -19,14 +19,14 @@ from workers.edge cimport (
 )
 from workers.forward cimport edge_flush
 from workers.pace cimport pace_stalled, pace_start, pace_turn, pace_until_ns
+from workers.registrar cimport Registrar
 from workers.router cimport router_datagram, router_send_failures, router_timers, router_unpark, router_unreachable
 from workers.sockets cimport (
     CLOCK_MONOTONIC, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLERR, EPOLLIN, POLLOUT, TIMER_ABSTIME,
     clock_gettime, clock_nanosleep, epoll_create1, epoll_ctl, epoll_event,
     epoll_wait, poll, pollfd, timespec,
 )
-from workers.transactions cimport Transaction, transactions_start, transactions_stop
-from workers.upstream cimport upstream_reply, upstream_request
+from workers.transactions cimport transactions_start, transactions_stop
 
 import os
 
@@ -56,6 +56,11 @@ cdef int64_t monotonic_ns() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_MONOTONIC, &now)
     return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
+
+
+cdef inline int64_t registers_due_ms(const Edge* edge) noexcept nogil:
+    """When the REGISTERs that wait go on: at the same moments in all workers, so that one commit and one frame serve them all."""
+    return (edge.registers_ms // REGISTERS_PACE_MS + 1) * REGISTERS_PACE_MS
 
 
 cdef class Engine:
@@ -247,34 +252,13 @@ cdef class Engine:
                 waiting += 1
         return waiting
 
-    def take_registers(self):
-        """[(reference, message octets, source endpoint's 24 octets)] of the REGISTERs that wait; answer() takes the reference."""
-        cdef uint32_t i, number
-        cdef Transaction* transaction
-        taken = []
-        for i in range(self.edge.register_count):
-            number = self.edge.registers[i].transaction
-            transaction = &self.edge.transactions.transaction[number]
-            if transaction.generation != self.edge.registers[i].generation or transaction.request == NULL:
-                continue
-            taken.append(((number, transaction.generation), transaction.request.data[:transaction.request.length],
-                          (<const uint8_t*>&transaction.source)[:sizeof(Endpoint)]))
-        self.edge.register_count = 0
-        self.edge.registers_ms = self.edge.now_ms
-        return taken
-
-    def answer(self, reference, int status, bytes phrase, bytes extra=b""):
-        """Answers a REGISTER that take_registers gave out; one that has expired meanwhile is left alone."""
-        cdef uint32_t number = reference[0]
-        cdef const uint8_t* headers = extra
-        if self.edge.transactions.transaction[number].generation != <uint32_t>reference[1]:
-            return
-        request = upstream_request(self.edge, number)
-        if request != NULL:
-            upstream_reply(self.edge, number, request, status, phrase, headers, <uint32_t>len(extra))
+    def attach(self, Registrar registrar not None):
+        """Lends the registrar this worker's state: it takes the REGISTERs that wait there, and answers them."""
+        registrar.edge = self.edge
+        registrar.engine = self
 
     def flush(self):
-        """Sends what answer() queued."""
+        """Sends what the registrar queued."""
         with nogil:
             self._finish_batch()
 
@@ -315,7 +299,7 @@ cdef class Engine:
                 pace_stalled(&edge.pace)
             pace_turn(&edge.pace, self.taken, self.left, edge.now_ms)
             self.turn_ns = now_ns
-            if edge.register_count and edge.now_ms - edge.registers_ms >= REGISTERS_PACE_MS:
+            if edge.register_count and edge.now_ms >= registers_due_ms(edge):
                 flags |= 2
             if edge.now_ms >= until_ms or edge.call_lines_length > CALL_LINES_MAX // 2:
                 break
@@ -340,8 +324,8 @@ cdef class Engine:
     cdef int _wait_ms(self, int64_t until_ms) noexcept nogil:
         """Until the next timer's tick, or until_ms; 0 where it is past."""
         cdef int64_t now_ms = monotonic_ms()
-        if self.edge.register_count and until_ms > self.edge.registers_ms + REGISTERS_PACE_MS:
-            until_ms = self.edge.registers_ms + REGISTERS_PACE_MS
+        if self.edge.register_count:
+            until_ms = min(until_ms, registers_due_ms(self.edge))
         if until_ms <= now_ms:
             return 0
         return <int>timers_wait(&self.edge.transactions.wheel, now_ms, until_ms - now_ms)
