@@ -24,10 +24,9 @@ class Journal:
         self.sets = None        # the newest sets of this life, with the states as they are now
         self.states = {}        # destination id -> its row in self.sets
         for blob in loaded.blobs:
-            entries = wire.decode_entries(blob.entries)
-            table.apply(entries, blob.shift_ms)
+            table.apply(blob.entries, blob.shift_ms)
             if blob.numbered:
-                self._remember(entries.split())
+                self._remember(blob.entries.split())
 
     def next_sequence(self):
         """The number that the next proposal gets."""

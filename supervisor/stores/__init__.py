@@ -20,7 +20,7 @@ class StoreError(Exception):
 
 
 class Blob(NamedTuple):
-    entries: bytes    # wire.encode_entries
+    entries: object   # Entries (wire.decode_entries)
     shift_ms: int     # to be added to the times in them: they may be another boot's
     numbered: bool    # a piece of this epoch's log; else of an earlier one's, or bindings without numbers
 

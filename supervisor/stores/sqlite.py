@@ -20,7 +20,7 @@ SCHEMA = 2
 BUSY_TIMEOUT_S = 2.0       # how long the last supervisor may take to let go of the file
 CACHE_KIB = 4 << 10        # of the database: it is written from end to end and read once
 WAL_PAGES = 1000           # 4 MB of log before SQLite copies it back: some milliseconds that REGISTERs wait
-LOG_ENTRIES = 100_000      # 20 MB; a checkpoint begins when the log has more, and more than the table: a start reads
+LOG_ENTRIES = 100_000      # 20 MB; a checkpoint begins when the log has as many, and as many as the table: a start reads
                            # a table two times at most, an entry pays for one of a checkpoint at most
 STEP_S = 0.004             # of a checkpoint that REGISTERs wait: 1,000,000 bindings in two minutes at 5 a second
 PART_ENTRIES = 200         # of a checkpoint's blob: 0.3 ms
@@ -112,7 +112,7 @@ class SqliteStore:
                 self._write_parts()
             elif self.stale:
                 self._delete_stale()
-            elif sequence - self.covered > max(LOG_ENTRIES, table.counts()["aors"]):
+            elif sequence - self.covered >= max(LOG_ENTRIES, table.counts()["aors"]):
                 self.walk, self.walk_sequence, self.next_part = table.snapshot(PART_ENTRIES), sequence, self.last_part + 1
         except sqlite3.Error as error:
             self.walk, self.stale = None, True  # the parts that were written count for nothing
@@ -163,26 +163,28 @@ class SqliteStore:
         try:
             for base_ms, entries in execute("SELECT base_ms, entries FROM checkpoint WHERE part BETWEEN ? AND ?",
                                             (self.first_part, self.last_part)):
-                yield Blob(entries, base_ms - self.base_ms, False)
+                yield Blob(wire.decode_entries(entries), base_ms - self.base_ms, False)
             for base_ms, entries in execute("SELECT base_ms, entries FROM log WHERE last_sequence > ? "
                                             "ORDER BY last_sequence", (self.covered,)):
-                yield Blob(entries, base_ms - self.base_ms, base_ms == self.base_ms)
-        except (sqlite3.Error, TypeError) as error:
+                yield Blob(wire.decode_entries(entries), base_ms - self.base_ms, base_ms == self.base_ms)
+        except (sqlite3.Error, TypeError, wire.WireError) as error:
             raise self._error("read", error) from error
 
     def _write_parts(self):
         """Writes parts of the checkpoint for STEP_S; with the last one it takes the place of all before it."""
         end, whole = time.monotonic() + STEP_S, False
         with self._transaction():
-            while not whole and time.monotonic() < end:
+            while True:
                 encoded = next(self.walk, None)
                 if encoded is None:
                     whole = True
                     self._set_meta(covered=self.walk_sequence, first_part=self.last_part + 1, last_part=self.next_part - 1)
-                else:
-                    self.connection.execute("INSERT INTO checkpoint VALUES (?,?,?)",
-                                            (self.next_part, self.base_ms, wire.encode_entries(encoded)))
-                    self.next_part += 1
+                    break
+                self.connection.execute("INSERT INTO checkpoint VALUES (?,?,?)",
+                                        (self.next_part, self.base_ms, wire.encode_entries(encoded)))
+                self.next_part += 1
+                if time.monotonic() > end:
+                    break
         if whole:  # committed: only now may go what it replaced
             self.covered, self.first_part, self.last_part = self.walk_sequence, self.last_part + 1, self.next_part - 1
             self.walk, self.stale = None, True

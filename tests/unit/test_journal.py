@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from log_values import from_supervisor, lists
+from log_values import entries, from_supervisor, lists
 
 from sipcore import wire
 from sipcore.location import LocationTable
@@ -81,7 +81,7 @@ def test_the_tail_of_the_store_fills_ring_and_table():
         def load(self):
             blobs = [([bindings(b"a@x")], False), ([bindings(b"b@x", 11), [wire.ENTRY_STATE, 12, 7, 1]], True)]
             return Loaded(5, 12, bytes(16), (
-                Blob(wire.encode_entries([wire.encode(one) for one in entries]), 0, numbered) for entries, numbered in blobs))
+                Blob(entries(*values), 0, numbered) for values, numbered in blobs))
 
     truth = Journal(Store(), LocationTable())
     assert (truth.epoch, truth.sequence, truth.table.counts()["bindings"]) == (5, 12, 2)

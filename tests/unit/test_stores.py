@@ -36,11 +36,11 @@ def append(store, *entries, table=None):
 
 def checkpoint(store, table, sequence):
     """A whole checkpoint, and away with what it replaced; how many steps that took."""
-    steps = 0
-    while store.covered < sequence or store.stale:
+    for steps in range(1000):
+        if store.covered == sequence and not store.stale:
+            return steps
         store.keep(table, sequence)
-        steps += 1
-    return steps
+    raise AssertionError(f"covered up to {store.covered}, expected {sequence}")
 
 
 def reload(path, **machine):
@@ -51,7 +51,7 @@ def reload(path, **machine):
     store.close()
     table = LocationTable()
     for one in blobs:
-        table.apply(wire.decode_entries(one.entries), one.shift_ms)
+        table.apply(one.entries, one.shift_ms)
     return loaded, blobs, table
 
 
@@ -66,7 +66,7 @@ def path(tmp_path):
     return str(tmp_path / "new" / "viaduct.sqlite")
 
 
-@pytest.mark.parametrize("kept", [0, 3, 5])
+@pytest.mark.parametrize("kept", [0, 3, 6])
 def test_key_epoch_sequence_and_bindings_survive_in_log_and_checkpoint(path, kept):
     store, table = open_store(f"sqlite://{path}"), LocationTable()
     first = store.load()
@@ -78,12 +78,12 @@ def test_key_epoch_sequence_and_bindings_survive_in_log_and_checkpoint(path, kep
     ]
     for commit in commits:
         append(store, *commit, table=table)
-        if kept == commit[-1][1] - (commit[-1][1] == 6):
-            assert checkpoint(store, table, commit[-1][1]) >= 2
+        if kept == commit[-1][1]:
+            assert checkpoint(store, table, kept) >= 2
     store.close()
     loaded, blobs, table = reload(path)
     assert (loaded.epoch, loaded.sequence, loaded.key) == (first.epoch, 6, first.key)
-    assert [one.numbered for one in blobs] == {0: [True] * 3, 3: [False, True, True], 5: [False]}[kept]
+    assert [one.numbered for one in blobs] == {0: [True] * 3, 3: [False, True, True], 6: [False]}[kept]
     assert [(put[0], put[2]) for put in table.bindings(b"a@x")] == [(b"sip:a@1", 4)]
     assert len(table.bindings(b"b@x")) == 1
     assert table.bindings(b"c@x") == []  # known, offline
@@ -100,7 +100,6 @@ def test_a_checkpoint_is_made_in_steps_while_the_table_changes(path, monkeypatch
         aor = b"u%d@x" % chance.randrange(200)
         gone = [b"sip:u@1"] if chance.random() < 0.3 else []
         append(store, entry(sequence, aor, [] if gone else [b"sip:u@1"], removes=gone), table=table)
-        monkeypatch.setattr(sqlite, "STEP_S", chance.choice([0, 0.0003]))
         store.keep(table, sequence)
     assert store.covered > 500
     assert store.connection.execute("SELECT count(*) FROM log").fetchone()[0] < 2500
@@ -114,12 +113,11 @@ def test_a_checkpoint_is_made_in_steps_while_the_table_changes(path, monkeypatch
 def test_an_unfinished_checkpoint_counts_for_nothing(path, monkeypatch):
     store, table = SqliteStore(path), LocationTable()
     store.load()
-    append(store, *(entry(n, b"u%d@x" % n, [b"sip:u@1"]) for n in range(1, 1001)), table=table)
+    append(store, *(entry(n, b"u%d@x" % (n % 100), [b"sip:u@1"]) for n in range(1, 1001)), table=table)
     monkeypatch.setattr(sqlite, "PART_ENTRIES", 10)
-    monkeypatch.setattr(sqlite, "STEP_S", 1e-9)
+    monkeypatch.setattr(sqlite, "STEP_S", 0)
     while store.next_part < 3:
         store.keep(table, 1000)
-        monkeypatch.setattr(sqlite, "STEP_S", 1e-4)
     assert store.covered == 0
     store.close()
     _, blobs, copy = reload(path)
@@ -136,8 +134,8 @@ def test_an_unfinished_checkpoint_counts_for_nothing(path, monkeypatch):
 def test_a_step_that_fails_is_taken_back_and_the_next_checkpoint_is_whole(path):
     store, table = SqliteStore(path), LocationTable()
     store.load()
-    append(store, *(entry(n, b"u%d@x" % n, [b"sip:u@1"]) for n in range(1, 401)), table=table)
-    whole, store.walk = table.snapshot(100), (raise_once() for _ in range(1))
+    append(store, *(entry(n, b"u%d@x" % (n % 100), [b"sip:u@1"]) for n in range(1, 401)), table=table)
+    whole, store.walk = table.snapshot(25), (raise_once() for _ in range(1))
     store.walk_sequence, store.next_part = 400, 1
     with pytest.raises(StoreError, match="cannot be written"):
         store.keep(table, 400)
@@ -155,8 +153,8 @@ def test_a_checkpoint_waits_for_a_log_that_is_worth_it(path, monkeypatch):
     monkeypatch.setattr(sqlite, "LOG_ENTRIES", 10)
     store, table = SqliteStore(path), LocationTable()
     store.load()
-    for number, begun in ((10, False), (11, True)):
-        store.keep(table, number)  # the first step looks for stale rows
+    store.keep(table, 9)  # the first step looks for stale rows
+    for number, begun in ((9, False), (10, True)):
         store.keep(table, number)
         assert (store.walk is not None) is begun
     store.close()
@@ -205,8 +203,8 @@ store.load()
 sequence = 0
 while True:
     sequence += 1
-    aor = b"u%d@x" % sequence
-    put = [b"sip:" + aor, b"call", 1, 1000, 10**15, bytes(24), b"", b"", b"", 0]
+    aor = b"u%d@x" % (sequence // 4)
+    put = [b"sip:%d@x" % (sequence % 4), b"call", 1, 1000, 10**15, bytes(24), b"", b"", b"", 0]
     entries = wire.encode_entries([wire.encode([1, sequence, 0, 1, aor, [put], [], 10**15])])
     store.append(entries, sequence, sequence)
     table.apply(wire.decode_entries(entries))
@@ -229,7 +227,7 @@ def test_everything_acknowledged_survives_kill_9(path):
     loaded, _, table = reload(path)
     assert acknowledged >= 1000
     assert loaded.sequence >= acknowledged
-    assert all(table.bindings(b"u%d@x" % n) for n in range(1, acknowledged + 1))
+    assert all(b"sip:%d@x" % (n % 4) in [put[0] for put in table.bindings(b"u%d@x" % (n // 4))] for n in range(1, acknowledged + 1))
 
 
 def test_one_file_one_supervisor(path, monkeypatch):
@@ -263,10 +261,11 @@ def test_a_newer_schema_is_refused(path):
         SqliteStore(path)
 
 
-def test_a_corrupt_blob_is_one_sentence(path):
+@pytest.mark.parametrize("octets", [b"\xc1", b"", "text", 7])
+def test_a_corrupt_blob_is_one_sentence(path, octets):
     store = SqliteStore(path)
     store.load()
-    store.connection.execute("INSERT INTO log VALUES (1, 1, 0, 'text')")
+    store.connection.execute("INSERT INTO log VALUES (1, 1, 0, ?)", (octets,))
     store.close()
     with pytest.raises(StoreError, match="cannot be read"):
         reload(path)
