@@ -113,10 +113,14 @@ class SqliteStore:
             elif self.stale:
                 self._delete_stale()
             elif sequence - self.covered >= max(LOG_ENTRIES, table.counts()["aors"]):
-                self.walk, self.walk_sequence, self.next_part = table.snapshot(PART_ENTRIES), sequence, self.last_part + 1
+                self.begin_checkpoint(table, sequence)
         except sqlite3.Error as error:
             self.walk, self.stale = None, True  # the parts that were written count for nothing
             raise self._error("written", error) from error
+
+    def begin_checkpoint(self, table, sequence):
+        """keep() goes on with it."""
+        self.walk, self.walk_sequence, self.next_part = table.snapshot(PART_ENTRIES), sequence, self.last_part + 1
 
     def close(self):
         if self.connection is not None:
