@@ -156,7 +156,7 @@ def entry_us(url: str, workers: int, batch: int, entries: int = ENTRIES) -> tupl
 
 
 def checkpoint(bench: Bench) -> list[float]:
-    """A whole checkpoint of what the store holds, and away with what it replaced; how long each step took, in seconds."""
+    """A whole checkpoint of what the store holds, and away with what it replaced; the seconds that each step took."""
     store, steps = bench.log.store, []
     if isinstance(store, SqliteStore):
         store.begin_checkpoint(bench.log.registrations.table, bench.log.journal.sequence)
@@ -169,7 +169,8 @@ def checkpoint(bench: Bench) -> list[float]:
 
 def apply_us(batch: int, entries: int = ENTRIES) -> float:
     """CPU of one worker for one entry of another's, decoded, checked and applied."""
-    bench, replica, meter = Bench(workers=2), Replica(ORIGIN + 1, PID, LocationTable(), Nobody(), Outstanding(PID)), Meter()
+    bench, meter = Bench(workers=2), Meter()
+    replica = Replica(ORIGIN + 1, PID, LocationTable(), Nobody(), Outstanding(PID))
     follow(bench, replica, meter)
     bench.keep = replica.worker
     for cseq, part in ((1, "registrations"), (2, "refreshes")):
@@ -306,7 +307,8 @@ def growth_rows(bindings: int) -> list[list[str]]:
         ("read back at start: the log", meter.us["read as log"], f"{megabytes(log_octets)} of file"),
         ("a checkpoint, and the log deleted", meter.us["checkpoint"],
          f"{len(steps):,} steps, the longest {max(steps) * 1000:.0f} ms; {megabytes(table_octets)} of file"),
-        ("read back at start: a checkpoint", meter.us["read as table"], f"{memory / bindings:,.0f} octets each in memory"),
+        ("read back at start: a checkpoint", meter.us["read as table"],
+         f"{memory / bindings:,.0f} octets each in memory"),
         ("a snapshot for one worker: the supervisor", meter.us["supervisor"],
          f"{megabytes(bench.octets - before)} in {frames:,} frames"),
         ("the same snapshot: the worker", meter.us["worker"], ""),

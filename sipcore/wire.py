@@ -76,7 +76,7 @@ def encode_ops(count, encoded_ops):
 
 
 def decode_from_worker(frame):
-    """One frame of a worker, every field of the right type and within its limits; the operations of OPS as Operations."""
+    """One frame of a worker, every field of the right type and within its limits; operations as Operations."""
     if frame[:2] == OPS_BEGIN:
         return _decode_many(frame, Operations, OPS_MAX, "a worker's frame")
     value = _decode(frame, WORKER_LENGTHS, "a worker's frame")

@@ -10,7 +10,7 @@ CONTACT, EXPIRES_MS = 0, 4  # the places of a put (wire.PUT_FIELDS)
 class Registrations(Evaluator):
     """table: the LocationTable of the truth. settings: the whole configuration.
 
-    evaluate() for what workers send; entries of remove() and sweep() are made of the table alone, with nothing unsettled.
+    evaluate() is for what workers send; remove() and sweep() look at the table alone: call them with nothing unsettled.
     """
 
     def __init__(self, table, settings):

@@ -1,4 +1,4 @@
-"""The log in SQLite: a commit appends one blob of entries; now and then a checkpoint of all bindings takes the old ones' place.
+"""The log in SQLite: a commit appends one blob of entries; now and then a checkpoint of all bindings replaces the old.
 
 A checkpoint is a walk over the table of the truth while it goes on changing, in steps of a few milliseconds: what it
 wrote and the log from its beginning on make the truth, whatever their order (the same as a worker's snapshot). Times
@@ -20,8 +20,9 @@ SCHEMA = 2
 BUSY_TIMEOUT_S = 2.0       # how long the last supervisor may take to let go of the file
 CACHE_KIB = 4 << 10        # of the database: it is written from end to end and read once
 WAL_PAGES = 1000           # 4 MB of log before SQLite copies it back: some milliseconds that REGISTERs wait
-LOG_ENTRIES = 100_000      # 20 MB; a checkpoint begins when the log has as many, and as many as the table: a start reads
-                           # a table two times at most, an entry pays for one of a checkpoint at most
+# A checkpoint begins when the log has so many (20 MB), and as many as the table has AORs: a start reads no AOR more than
+# about two times, and an entry pays for no more than one of a checkpoint.
+LOG_ENTRIES = 100_000
 STEP_S = 0.004             # of a checkpoint that REGISTERs wait: 1,000,000 bindings in two minutes at 5 a second
 PART_ENTRIES = 200         # of a checkpoint's blob: 0.3 ms
 STEP_ROWS = 50             # deleted at once: a millisecond
@@ -182,7 +183,8 @@ class SqliteStore:
                 encoded = next(self.walk, None)
                 if encoded is None:
                     whole = True
-                    self._set_meta(covered=self.walk_sequence, first_part=self.last_part + 1, last_part=self.next_part - 1)
+                    self._set_meta(covered=self.walk_sequence, first_part=self.last_part + 1,
+                                   last_part=self.next_part - 1)
                     break
                 self.connection.execute("INSERT INTO checkpoint VALUES (?,?,?)",
                                         (self.next_part, self.base_ms, wire.encode_entries(encoded)))

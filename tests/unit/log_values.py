@@ -1,4 +1,4 @@
-"""The log's octets as the lists that sipcore/wire.py describes, and back: msgpack's own reading, for tests that look inside."""
+"""The log's octets as the lists that sipcore/wire.py describes, and back, as msgpack itself reads them."""
 
 import msgpack
 

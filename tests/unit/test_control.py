@@ -6,10 +6,9 @@ import time
 
 import pytest
 
-from sipcore import wire
 from sipcore.location import LocationTable
-from supervisor.control import Control as SupervisorControl
 from supervisor.control import IDENTITIES, WORKERS, ControlError
+from supervisor.control import Control as SupervisorControl
 from supervisor.location import Registrations
 from supervisor.log import Log, monotonic_ms
 from supervisor.stores.sqlite import SqliteStore

@@ -87,7 +87,8 @@ def test_own_entries_acknowledge_and_others_do_not(live):
     own = bindings(11, origin=0, op_id=first)
     events = feed(live, [wire.DELTA, EPOCH, 11, [own, bindings(12, origin=1, op_id=second)]],
                   [wire.REFUSED, [[second, 500, b"Request Out Of Order"]]])
-    assert events == [(replicas.EVENT_ACKNOWLEDGED, [first]), (replicas.EVENT_REFUSED, second, 500, b"Request Out Of Order")]
+    assert events == [(replicas.EVENT_ACKNOWLEDGED, [first]),
+                      (replicas.EVENT_REFUSED, second, 500, b"Request Out Of Order")]
 
 
 def test_an_heir_does_not_take_its_forerunners_acknowledgements(live):
