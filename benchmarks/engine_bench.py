@@ -12,8 +12,6 @@ import time
 from contextlib import suppress
 from types import SimpleNamespace
 
-from log_values import entries
-
 from sipcore import endpoint, wire
 from sipcore.counters import Page
 from sipcore.dispatcher import ALGORITHMS, STATES, DispatcherTable
@@ -195,8 +193,8 @@ class Bench:
         self.engine.configure(self.settings, KEY, self.listeners)
         self.outstanding = Outstanding(1)
         self.registrar = Registrar(self.outstanding)
-        self.registrar.configure(self.settings)
         self.engine.attach(self.registrar)
+        self.registrar.configure(self.settings)
         self.always_ready, self.writer = os.pipe()
         os.write(self.writer, b"1")
         self.engine.watch(self.always_ready)  # so that poll() is one turn, and never waits
@@ -226,7 +224,8 @@ class Bench:
         expires_ms = time.monotonic_ns() // 1_000_000 + 600_000
         puts = [[contact, b"reg", 1, q[0] if q else 1000, expires_ms, agent.endpoint(), b"", b"", b"", number]
                 for number, (agent, contact, *q) in enumerate(bindings)]
-        self.location.apply(entries([wire.ENTRY_BINDINGS, 1, 255, 0, aor, puts, [], expires_ms]))
+        entry = wire.encode([wire.ENTRY_BINDINGS, 1, 255, 0, aor, puts, [], expires_ms])
+        self.location.apply(wire.decode_entries(wire.encode_entries([entry])))
 
     def step(self):
         """One turn of the loop: what came, what is due, what goes."""

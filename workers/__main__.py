@@ -45,9 +45,9 @@ class Worker:
         self.table = LocationTable()
         self.engine = Engine(launch, page, dispatcher, self.table, log_fd)
         self.control = Control(launch.control, launch.index)
-        outstanding = Outstanding(os.getpid())
-        self.replica = Replica(launch.index, os.getpid(), self.table, dispatcher, outstanding)
-        self.registrar = Registrar(outstanding)
+        self.outstanding = Outstanding(os.getpid())
+        self.replica = Replica(launch.index, os.getpid(), self.table, dispatcher, self.outstanding)
+        self.registrar = Registrar(self.outstanding)
         self.engine.attach(self.registrar)
         self.serving = False
         self.stop_ms = None  # when to be gone, once told to stop
@@ -61,7 +61,7 @@ class Worker:
         while self.stop_ms is None or (self.engine.unanswered and monotonic_ms() < self.stop_ms):
             flags = self.engine.poll()
             if flags & WAKE_REGISTERS:
-                self.registrar.take()
+                self.outstanding.release()
             if flags & WAKE_PYTHON:
                 self._signals()
             self._exchange()

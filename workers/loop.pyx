@@ -45,7 +45,7 @@ cdef enum:
 CALL_LEVELS = ("debug", "info")  # at which call lines, which are info, are written
 
 WAKE_PYTHON = 1              # flags that poll() returns: a descriptor added by watch() is ready
-WAKE_REGISTERS = 2           # REGISTERs wait
+WAKE_REGISTERS = 2           # operations wait for the log
 
 
 cdef int64_t monotonic_ms() noexcept nogil:
@@ -59,8 +59,8 @@ cdef int64_t monotonic_ns() noexcept nogil:
 
 
 cdef inline int64_t registers_due_ms(const Edge* edge) noexcept nogil:
-    """When the REGISTERs that wait go on: at the same moments in all workers, so that one commit and one frame serve them all."""
-    return (edge.registers_ms // REGISTERS_PACE_MS + 1) * REGISTERS_PACE_MS
+    """When the operations that wait go on: at the same moments in all workers, so that one commit and one frame serve them all."""
+    return (edge.registry.released_ms // REGISTERS_PACE_MS + 1) * REGISTERS_PACE_MS
 
 
 cdef class Engine:
@@ -73,6 +73,7 @@ cdef class Engine:
     cdef Page page
     cdef DispatcherTable dispatcher_table
     cdef LocationTable location_table
+    cdef Registrar registrar
     cdef int epoll
     cdef int log_fd
     cdef int64_t turn_ns     # when the last turn of the loop began
@@ -121,6 +122,8 @@ cdef class Engine:
             transactions_stop(&self.edge.transactions)
             outbox_free(&self.edge.outbox)
             free(self.edge.scratch)
+            free(self.edge.registry.operation.out)
+            free(self.edge.registry.headers.out)
             free(self.edge)
         if self.epoll >= 0:
             close(self.epoll)
@@ -253,9 +256,11 @@ cdef class Engine:
         return waiting
 
     def attach(self, Registrar registrar not None):
-        """Lends the registrar this worker's state: it takes the REGISTERs that wait there, and answers them."""
+        """From now on REGISTERs become operations for the log, which the registrar keeps and answers."""
+        self.edge.registry.operations = &registrar.outstanding.operations
         registrar.edge = self.edge
         registrar.engine = self
+        self.registrar = registrar
 
     def flush(self):
         """Sends what the registrar queued."""
@@ -299,8 +304,10 @@ cdef class Engine:
                 pace_stalled(&edge.pace)
             pace_turn(&edge.pace, self.taken, self.left, edge.now_ms)
             self.turn_ns = now_ns
-            if edge.register_count and edge.now_ms >= registers_due_ms(edge):
+            if edge.registry.held and edge.now_ms >= registers_due_ms(edge):
                 flags |= 2
+                edge.registry.held = 0
+                edge.registry.released_ms = edge.now_ms
             if edge.now_ms >= until_ms or edge.call_lines_length > CALL_LINES_MAX // 2:
                 break
         edge.counter[<int>COUNT_HEARTBEAT_MS] = <uint64_t>edge.now_ms
@@ -324,7 +331,7 @@ cdef class Engine:
     cdef int _wait_ms(self, int64_t until_ms) noexcept nogil:
         """Until the next timer's tick, or until_ms; 0 where it is past."""
         cdef int64_t now_ms = monotonic_ms()
-        if self.edge.register_count:
+        if self.edge.registry.held:
             until_ms = min(until_ms, registers_due_ms(self.edge))
         if until_ms <= now_ms:
             return 0

@@ -18,21 +18,24 @@ cdef struct Waiting:
     int64_t sent_ms            # when it was last sent
     int64_t added_ms
 
+cdef struct Operations:
+    Waiting* ring
+    uint32_t count
+    uint64_t first             # no older one waits
+    uint64_t next              # number of the next one
+    uint64_t released          # from here on they are not to be sent yet: they wait for each other
+    uint64_t unsent            # from here on they are to be sent, again or for the first time
+    int64_t due_ms             # no operation is to be sent again before
+    Packer packer              # the frame in hand
+
+# Takes an operation (packer_operation); its number, 0 where too many wait.
+cdef uint64_t operations_add(Operations* operations, const uint8_t* octets, uint32_t length, uint32_t transaction,
+                             uint32_t generation, int64_t now_ms) noexcept nogil
+# What waits under a number; NULL: nothing.
+cdef Waiting* operations_find(const Operations* operations, uint64_t op_id) noexcept nogil
+cdef void operations_drop(Operations* operations, Waiting* waiting) noexcept nogil
+
 
 cdef class Outstanding:
-    cdef Waiting* ring
-    cdef readonly uint32_t count
-    cdef uint64_t first        # no older one waits
-    cdef uint64_t next         # number of the next one
-    cdef uint64_t unsent       # from here on they are to be sent, again or for the first time
-    cdef int64_t due_ms        # no operation is to be sent again before
-    cdef Packer packer         # the frame in hand
-
-    # Takes an operation (packer_operation); its number, 0 where too many wait.
-    cdef uint64_t add_octets(self, const uint8_t* octets, uint32_t length, uint32_t transaction, uint32_t generation,
-                             int64_t now_ms) noexcept nogil
-    # What waits under a number; NULL: nothing.
-    cdef Waiting* find(self, uint64_t op_id) noexcept nogil
-    cdef void drop(self, Waiting* waiting) noexcept nogil
-    cdef void _retry(self, int64_t now_ms) noexcept nogil
-    cdef uint32_t pack_unsent(self, int64_t now_ms) noexcept nogil
+    """Owns one Operations; the worker's edge holds `&outstanding.operations`."""
+    cdef Operations operations

@@ -1,19 +1,18 @@
 """REGISTER (RFC 3261 10.3): what the worker judges alone, the operation for the log, the answer when it comes back."""
 
-from libc.stdint cimport uint16_t
-from libc.stdlib cimport free
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 from libc.string cimport strlen
 
-from sipcore.address cimport address_param, address_parse
-from sipcore.entries cimport packer_operation
+from sipcore.address cimport Address, address_param, address_parse
+from sipcore.entries cimport Contact, Operation, packer_operation
 from sipcore.headers cimport HDR_CONTACT, HDR_EXPIRES, HDR_REQUIRE, HDR_USER_AGENT
-from sipcore.location cimport CONTACT_MAX, Binding, BindingTexts, Record, binding_texts, location_find
-from sipcore.message cimport Header, message_find, message_next
-from sipcore.packed cimport Reader, packer_raw, reader_octets, reader_of
+from sipcore.location cimport AOR_MAX, CONTACT_MAX, Binding, Record, binding_texts, location_find
+from sipcore.message cimport Header, Message, message_find, message_next
+from sipcore.packed cimport Octets, Packer, Reader, packer_raw, reader_octets, reader_of
 from sipcore.slices cimport DECIMAL_MAX, Slice, bytes_eq, decimal_put, slice_number, slice_of
 from sipcore.uri cimport SCHEME_SIP, SCHEME_SIPS, Uri, uri_aor, uri_parse
-from workers.edge cimport Name
-from workers.outstanding cimport Waiting
+from workers.edge cimport Name, Registry
+from workers.outstanding cimport Operations, Waiting, operations_add, operations_drop, operations_find
 from workers.sockets cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from workers.transactions cimport Transaction
 from workers.upstream cimport upstream_reply, upstream_request
@@ -27,6 +26,10 @@ cdef enum:
     Q_DEFAULT = 1000       # RFC 3261 10.2.1.2 gives none: 1 in thousandths
     ABSENT = -1
     QUOTE = 34
+
+cdef struct Verdict:
+    int status             # 0: an operation for the log
+    const char* phrase
 
 cdef Verdict FINE = Verdict(0, NULL)
 
@@ -73,219 +76,6 @@ cdef int64_t header_expires(const Message* request) noexcept nogil:
     return slice_number(request.data, slice_of(header.value, header.value + header.value_length), EXPIRES_MOST)
 
 
-cdef class Registrar:
-    def __init__(self, Outstanding outstanding not None):
-        self.outstanding = outstanding
-
-    def __dealloc__(self):
-        free(self.packer.out)
-        free(self.headers.out)
-
-    def configure(self, settings):
-        """Takes [registrar]; the domains are the engine's."""
-        registrar = settings["registrar"]
-        self.default_s = registrar["default_expires"]
-        self.least_s = registrar["min_expires"]
-        self.most_s = registrar["max_expires"]
-
-    def take(self):
-        """The REGISTERs that wait: each is answered at once, or becomes an operation for the log."""
-        cdef uint32_t i
-        cdef int64_t now_ms = monotonic_ms()
-        with nogil:
-            for i in range(self.edge.register_count):
-                if self.edge.transactions.transaction[self.edge.registers[i].transaction].generation == self.edge.registers[i].generation:
-                    self._take(self.edge.registers[i].transaction, now_ms)
-            self.edge.register_count = 0
-            self.edge.registers_ms = self.edge.now_ms
-
-    def acknowledged(self, op_ids):
-        """These operations came back on the log, they are committed: 200 with all current bindings (10.3 step 8)."""
-        cdef int64_t now_ms = monotonic_ms()
-        cdef Waiting* waiting
-        cdef Reader reader
-        cdef Octets aor
-        for op_id in op_ids:
-            waiting = self.outstanding.find(op_id)
-            if waiting == NULL:
-                continue
-            reader = reader_of(waiting.octets, 0, waiting.length)
-            aor = reader_octets(&reader, AOR_MAX)
-            self._list_bindings(&aor, now_ms)
-            self._reply(waiting.transaction, waiting.generation, 200, b"OK")
-            self.outstanding.drop(waiting)
-
-    def refused(self, uint64_t op_id, int status, bytes phrase not None):
-        """The supervisor's verdict on an operation."""
-        cdef Waiting* waiting = self.outstanding.find(op_id)
-        if waiting != NULL:
-            self.headers.length = 0
-            self._reply(waiting.transaction, waiting.generation, status, phrase)
-            self.outstanding.drop(waiting)
-
-    cdef void _take(self, uint32_t number, int64_t now_ms) noexcept nogil:
-        cdef const Message* request = upstream_request(self.edge, number)
-        cdef Transaction* transaction = &self.edge.transactions.transaction[number]
-        cdef Operation op
-        cdef Verdict verdict
-        if request == NULL:
-            return
-        self.headers.length = 0
-        verdict = self._judge(request, &op)
-        if verdict.status == 0 and op.contacts == 0 and not op.star:
-            # 10.3 step 6: a fetch changes nothing, so the log need not hear of it
-            self._list_bindings(&op.aor, now_ms)
-            verdict = Verdict(200, b"OK")
-        elif verdict.status == 0:
-            op.flow = <const uint8_t*>&transaction.source
-            self.packer.length = 0
-            packer_operation(&self.packer, &op)
-            if not self.packer.failed and self.outstanding.add_octets(self.packer.out, self.packer.length, number,
-                                                                      transaction.generation, now_ms):
-                return
-            put_text(&self.headers, b"Retry-After: 5\r\n")
-            verdict = Verdict(503, b"Service Unavailable")
-        upstream_reply(self.edge, number, request, verdict.status, verdict.phrase, self.headers.out, self.headers.length)
-
-    cdef Verdict _judge(self, const Message* request, Operation* op) noexcept nogil:
-        """Fills the operation, but for its flow, or says why there is none."""
-        cdef Verdict verdict
-        op.contacts = 0
-        op.star = False
-        op.call_id = piece_of(request.data, request.call_id)
-        op.cseq = request.cseq
-        op.path = Octets(request.data, 0)
-        op.agent = first_value(request, HDR_USER_AGENT)
-        op.agent.length = min(op.agent.length, AGENT_MAX)
-        verdict = self._judge_aor(request, &op.aor)
-        return verdict if verdict.status else self._judge_contacts(request, op)
-
-    cdef Verdict _judge_aor(self, const Message* request, Octets* aor) noexcept nogil:
-        """The address-of-record that To names (10.3 step 5), in a domain that we serve; it stands in self.aor."""
-        cdef Uri uri
-        cdef Slice to = request.to_uri
-        cdef int length
-        cdef uint32_t user
-        if message_find(request, HDR_REQUIRE) != NULL:
-            self._list_unsupported(request)
-            return Verdict(420, b"Bad Extension")
-        if uri_parse(&uri, request.data, to.start, to.start + to.length) < 0:
-            return Verdict(400, b"Malformed To URI")
-        if (uri.scheme != SCHEME_SIP and uri.scheme != SCHEME_SIPS) or not uri.has_user:
-            return Verdict(400, b"To Is No SIP Address-of-Record")
-        length = uri_aor(request.data, &uri, self.aor, AOR_MAX)
-        if length < 0:
-            return Verdict(400, b"Address-of-Record Too Long")
-        user = <uint32_t>length
-        while user and self.aor[user - 1] != 64:  # "@"
-            user -= 1
-        if not self._serves(self.aor + user, <uint32_t>length - user):
-            return Verdict(404, b"Domain Not Served Here")
-        aor[0] = Octets(&self.aor[0], <uint32_t>length if self.edge.settings.use_domain else user - 1)
-        return FINE
-
-    cdef bint _serves(self, const uint8_t* host, uint32_t length) noexcept nogil:
-        """Whether we are the registrar of this domain: of any where none is named."""
-        cdef bint named = False
-        cdef const Name* name
-        cdef uint32_t i
-        for i in range(self.edge.name_count):
-            name = &self.edge.name[i]
-            if name.domain and bytes_eq(name.host, name.length, host, length):
-                return True
-            named = named or name.domain
-        return not named
-
-    cdef Verdict _judge_contacts(self, const Message* request, Operation* op) noexcept nogil:
-        """The contacts, within the rules of 10.3 steps 6 and 7."""
-        cdef const Header* header = message_find(request, HDR_CONTACT)
-        cdef int64_t header_s = header_expires(request)
-        cdef Address address
-        cdef Verdict verdict
-        cdef uint32_t at, end, values = 0
-        while header != NULL:
-            at = header.value
-            end = header.value + header.value_length
-            while at < end:
-                values += 1
-                if values > CONTACTS_MOST:
-                    return Verdict(400, b"Too Many Contacts In One Request")
-                if address_parse(&address, request.data, at, end) < 0:
-                    return Verdict(400, b"Malformed Contact")
-                op.star = op.star or address.star
-                if not address.star:
-                    verdict = self._judge_contact(request.data, &address, header_s, &op.contact[op.contacts])
-                    if verdict.status:
-                        return verdict
-                    op.contacts += 1
-                at = address.end + 1
-            header = message_next(request, header)
-        if op.star and (values > 1 or header_s != 0):
-            return Verdict(400, b"Contact * Needs Expires 0 And No Other Contact")
-        return FINE
-
-    cdef Verdict _judge_contact(self, const uint8_t* data, const Address* address, int64_t header_s, Contact* contact) noexcept nogil:
-        """One contact; its time is its own parameter, the header or the default: 423 below the least, capped above the most."""
-        cdef int64_t asked_s = address.expires if address.expires >= 0 else header_s
-        cdef bint found
-        if address.uri.scheme != SCHEME_SIP and address.uri.scheme != SCHEME_SIPS:
-            return Verdict(400, b"Unsupported Contact Scheme")
-        if address.uri.text.length > CONTACT_MAX:
-            return Verdict(400, b"Contact Too Long")
-        if asked_s < 0:
-            asked_s = self.default_s
-        if 0 < asked_s < self.least_s:
-            put_text(&self.headers, b"Min-Expires: ")
-            put_number(&self.headers, <uint32_t>self.least_s)
-            put_text(&self.headers, b"\r\n")
-            return Verdict(423, b"Interval Too Brief")
-        contact.uri = piece_of(data, address.uri.text)
-        contact.expires_s = <uint32_t>min(asked_s, self.most_s)
-        contact.q = <uint16_t>(address.q if address.q >= 0 else Q_DEFAULT)
-        contact.instance = unquoted(piece_of(data, address_param(data, address.params, b"+sip.instance", 13, &found)))
-        return FINE
-
-    cdef void _list_unsupported(self, const Message* request) noexcept nogil:
-        cdef const Header* header = message_find(request, HDR_REQUIRE)
-        while header != NULL:
-            put_text(&self.headers, b"Unsupported: ")
-            packer_raw(&self.headers, request.data + header.value, header.value_length)
-            put_text(&self.headers, b"\r\n")
-            header = message_next(request, header)
-
-    cdef void _list_bindings(self, const Octets* aor, int64_t now_ms) noexcept nogil:
-        """The headers of a 200: all current bindings and the time that they have left."""
-        cdef const Record* record = location_find(self.edge.location, aor.data, aor.length)
-        cdef const Binding* binding = record.bindings if record != NULL else NULL
-        cdef Packer* headers = &self.headers
-        headers.length = 0
-        while binding != NULL:
-            if binding.expires_ms > now_ms:
-                put_text(headers, b"Contact: <")
-                packer_raw(headers, binding.text, binding.contact_length)
-                put_text(headers, b">;expires=")
-                put_number(headers, <uint32_t>((binding.expires_ms - now_ms + 999) // 1000))
-                if binding.q != Q_DEFAULT:
-                    put_q(headers, binding.q)
-                if binding.instance_length:
-                    put_text(headers, b";+sip.instance=\"")
-                    packer_raw(headers, binding_texts(binding).instance, binding.instance_length)
-                    put_text(headers, b"\"")
-                put_text(headers, b"\r\n")
-            binding = binding.next
-
-    cdef void _reply(self, uint32_t number, uint32_t generation, int status, const char* phrase) noexcept nogil:
-        """Answers with self.headers; a transaction that has expired meanwhile, or that nobody waits in, is left alone."""
-        cdef const Message* request
-        if number >= self.edge.transactions.transaction_used:
-            return
-        if self.edge.transactions.transaction[number].generation != generation:
-            return
-        request = upstream_request(self.edge, number)
-        if request != NULL:
-            upstream_reply(self.edge, number, request, status, phrase, self.headers.out, self.headers.length)
-
-
 cdef void put_q(Packer* packer, uint16_t q) noexcept nogil:
     """A q value in thousandths, with its three digits."""
     put_text(packer, b";q=")
@@ -296,3 +86,211 @@ cdef void put_q(Packer* packer, uint16_t q) noexcept nogil:
     if q % 1000 < 10:
         put_text(packer, b"0")
     put_number(packer, q % 1000)
+
+
+cdef bint serves(Edge* edge, const uint8_t* host, uint32_t length) noexcept nogil:
+    """Whether we are the registrar of this domain: of any where none is named."""
+    cdef bint named = False
+    cdef const Name* name
+    cdef uint32_t i
+    for i in range(edge.name_count):
+        name = &edge.name[i]
+        if name.domain and bytes_eq(name.host, name.length, host, length):
+            return True
+        named = named or name.domain
+    return not named
+
+
+cdef void list_unsupported(Edge* edge, const Message* request) noexcept nogil:
+    cdef const Header* header = message_find(request, HDR_REQUIRE)
+    while header != NULL:
+        put_text(&edge.registry.headers, b"Unsupported: ")
+        packer_raw(&edge.registry.headers, request.data + header.value, header.value_length)
+        put_text(&edge.registry.headers, b"\r\n")
+        header = message_next(request, header)
+
+
+cdef void list_bindings(Edge* edge, const Octets* aor, int64_t now_ms) noexcept nogil:
+    """The headers of a 200: all current bindings and the time that they have left."""
+    cdef const Record* record = location_find(edge.location, aor.data, aor.length)
+    cdef const Binding* binding = record.bindings if record != NULL else NULL
+    cdef Packer* headers = &edge.registry.headers
+    headers.length = 0
+    while binding != NULL:
+        if binding.expires_ms > now_ms:
+            put_text(headers, b"Contact: <")
+            packer_raw(headers, binding.text, binding.contact_length)
+            put_text(headers, b">;expires=")
+            put_number(headers, <uint32_t>((binding.expires_ms - now_ms + 999) // 1000))
+            if binding.q != Q_DEFAULT:
+                put_q(headers, binding.q)
+            if binding.instance_length:
+                put_text(headers, b";+sip.instance=\"")
+                packer_raw(headers, binding_texts(binding).instance, binding.instance_length)
+                put_text(headers, b"\"")
+            put_text(headers, b"\r\n")
+        binding = binding.next
+
+
+cdef Verdict judge_aor(Edge* edge, const Message* request, Octets* aor) noexcept nogil:
+    """The address-of-record that To names (10.3 step 5), in a domain that we serve; it stands in edge.registry.aor."""
+    cdef Uri uri
+    cdef Slice to = request.to_uri
+    cdef int length
+    cdef uint32_t user
+    if message_find(request, HDR_REQUIRE) != NULL:
+        list_unsupported(edge, request)
+        return Verdict(420, b"Bad Extension")
+    if uri_parse(&uri, request.data, to.start, to.start + to.length) < 0:
+        return Verdict(400, b"Malformed To URI")
+    if (uri.scheme != SCHEME_SIP and uri.scheme != SCHEME_SIPS) or not uri.has_user:
+        return Verdict(400, b"To Is No SIP Address-of-Record")
+    length = uri_aor(request.data, &uri, edge.registry.aor, AOR_MAX)
+    if length < 0:
+        return Verdict(400, b"Address-of-Record Too Long")
+    user = <uint32_t>length
+    while user and edge.registry.aor[user - 1] != 64:  # "@"
+        user -= 1
+    if not serves(edge, edge.registry.aor + user, <uint32_t>length - user):
+        return Verdict(404, b"Domain Not Served Here")
+    aor[0] = Octets(&edge.registry.aor[0], <uint32_t>length if edge.settings.use_domain else user - 1)
+    return FINE
+
+
+cdef Verdict judge_contact(Edge* edge, const uint8_t* data, const Address* address, int64_t header_s, Contact* contact) noexcept nogil:
+    """One contact; its time is its own parameter, the header or the default: 423 below the least, capped above the most."""
+    cdef int64_t asked_s = address.expires if address.expires >= 0 else header_s
+    cdef bint found
+    if address.uri.scheme != SCHEME_SIP and address.uri.scheme != SCHEME_SIPS:
+        return Verdict(400, b"Unsupported Contact Scheme")
+    if address.uri.text.length > CONTACT_MAX:
+        return Verdict(400, b"Contact Too Long")
+    if asked_s < 0:
+        asked_s = edge.registry.default_s
+    if 0 < asked_s < edge.registry.least_s:
+        put_text(&edge.registry.headers, b"Min-Expires: ")
+        put_number(&edge.registry.headers, <uint32_t>edge.registry.least_s)
+        put_text(&edge.registry.headers, b"\r\n")
+        return Verdict(423, b"Interval Too Brief")
+    contact.uri = piece_of(data, address.uri.text)
+    contact.expires_s = <uint32_t>min(asked_s, edge.registry.most_s)
+    contact.q = <uint16_t>(address.q if address.q >= 0 else Q_DEFAULT)
+    contact.instance = unquoted(piece_of(data, address_param(data, address.params, b"+sip.instance", 13, &found)))
+    return FINE
+
+
+cdef Verdict judge_contacts(Edge* edge, const Message* request, Operation* op) noexcept nogil:
+    """The contacts, within the rules of 10.3 steps 6 and 7."""
+    cdef const Header* header = message_find(request, HDR_CONTACT)
+    cdef int64_t header_s = header_expires(request)
+    cdef Address address
+    cdef Verdict verdict
+    cdef uint32_t at, end, values = 0
+    while header != NULL:
+        at = header.value
+        end = header.value + header.value_length
+        while at < end:
+            values += 1
+            if values > CONTACTS_MOST:
+                return Verdict(400, b"Too Many Contacts In One Request")
+            if address_parse(&address, request.data, at, end) < 0:
+                return Verdict(400, b"Malformed Contact")
+            op.star = op.star or address.star
+            if not address.star:
+                verdict = judge_contact(edge, request.data, &address, header_s, &op.contact[op.contacts])
+                if verdict.status:
+                    return verdict
+                op.contacts += 1
+            at = address.end + 1
+        header = message_next(request, header)
+    if op.star and (values > 1 or header_s != 0):
+        return Verdict(400, b"Contact * Needs Expires 0 And No Other Contact")
+    return FINE
+
+
+cdef Verdict judge(Edge* edge, const Message* request, Operation* op) noexcept nogil:
+    """Fills the operation, but for its flow, or says why there is none."""
+    cdef Verdict verdict
+    op.contacts = 0
+    op.star = False
+    op.call_id = piece_of(request.data, request.call_id)
+    op.cseq = request.cseq
+    op.path = Octets(request.data, 0)
+    op.agent = first_value(request, HDR_USER_AGENT)
+    op.agent.length = min(op.agent.length, AGENT_MAX)
+    verdict = judge_aor(edge, request, &op.aor)
+    return verdict if verdict.status else judge_contacts(edge, request, op)
+
+
+cdef void registrar_take(Edge* edge, uint32_t number) noexcept nogil:
+    cdef const Message* request = &edge.message
+    cdef Transaction* transaction = &edge.transactions.transaction[number]
+    cdef Registry* registry = &edge.registry
+    cdef Operation op
+    cdef Verdict verdict
+    registry.headers.length = 0
+    verdict = judge(edge, request, &op)
+    if verdict.status == 0 and op.contacts == 0 and not op.star:
+        # 10.3 step 6: a fetch changes nothing, so the log need not hear of it
+        list_bindings(edge, &op.aor, monotonic_ms())
+        verdict = Verdict(200, b"OK")
+    elif verdict.status == 0:
+        op.flow = <const uint8_t*>&transaction.source
+        registry.operation.length = 0
+        packer_operation(&registry.operation, &op)
+        if registry.operations != NULL and not registry.operation.failed and operations_add(
+                registry.operations, registry.operation.out, registry.operation.length, number, transaction.generation, edge.now_ms):
+            registry.held += 1
+            return
+        put_text(&registry.headers, b"Retry-After: 5\r\n")
+        verdict = Verdict(503, b"Service Unavailable")
+    upstream_reply(edge, number, request, verdict.status, verdict.phrase, registry.headers.out, registry.headers.length)
+
+
+cdef void reply(Edge* edge, const Waiting* waiting, int status, const char* phrase) noexcept nogil:
+    """Answers with registry.headers; a transaction that has expired meanwhile, or that nobody waits in, is left alone."""
+    cdef const Message* request
+    if waiting.transaction >= edge.transactions.transaction_used:
+        return
+    if edge.transactions.transaction[waiting.transaction].generation != waiting.generation:
+        return
+    request = upstream_request(edge, waiting.transaction)
+    if request != NULL:
+        upstream_reply(edge, waiting.transaction, request, status, phrase, edge.registry.headers.out, edge.registry.headers.length)
+
+
+cdef class Registrar:
+    def __init__(self, Outstanding outstanding not None):
+        self.outstanding = outstanding
+
+    def configure(self, settings):
+        """Takes [registrar]; the domains are the engine's."""
+        registrar = settings["registrar"]
+        self.edge.registry.default_s = registrar["default_expires"]
+        self.edge.registry.least_s = registrar["min_expires"]
+        self.edge.registry.most_s = registrar["max_expires"]
+
+    def acknowledged(self, op_ids):
+        """These operations came back on the log, they are committed: 200 with all current bindings (10.3 step 8)."""
+        cdef Operations* operations = &self.outstanding.operations
+        cdef int64_t now_ms = monotonic_ms()
+        cdef Waiting* waiting
+        cdef Reader reader
+        cdef Octets aor
+        for op_id in op_ids:
+            waiting = operations_find(operations, op_id)
+            if waiting == NULL:
+                continue
+            reader = reader_of(waiting.octets, 0, waiting.length)
+            aor = reader_octets(&reader, AOR_MAX)
+            list_bindings(self.edge, &aor, now_ms)
+            reply(self.edge, waiting, 200, b"OK")
+            operations_drop(operations, waiting)
+
+    def refused(self, uint64_t op_id, int status, bytes phrase not None):
+        """The supervisor's verdict on an operation."""
+        cdef Waiting* waiting = operations_find(&self.outstanding.operations, op_id)
+        if waiting != NULL:
+            self.edge.registry.headers.length = 0
+            reply(self.edge, waiting, status, phrase)
+            operations_drop(&self.outstanding.operations, waiting)
