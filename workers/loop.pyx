@@ -6,7 +6,8 @@ from libc.string cimport memcpy, memset
 from posix.unistd cimport close, write
 
 from sipcore.counters cimport (
-    COUNT_BATCHES, COUNT_HEARTBEAT_MS, COUNT_INBOX_IN, COUNT_LIVE, COUNT_LOG_DROPPED, COUNT_PID, COUNT_TRANSACTIONS, Page, count,
+    COUNT_BATCHES, COUNT_HEARTBEAT_MS, COUNT_INBOX_IN, COUNT_LIVE, COUNT_LOG_DROPPED, COUNT_PID, COUNT_REGISTERS, COUNT_TRANSACTIONS,
+    Page, count,
 )
 from sipcore.dispatcher cimport DispatcherTable
 from sipcore.endpoint cimport Endpoint
@@ -281,6 +282,7 @@ cdef class Engine:
         cdef int i, got
         cdef int flags = 0
         cdef int64_t now_ns
+        cdef uint64_t registers
         cdef int64_t until_ms = monotonic_ms() + WAIT_MAX_MS
         while flags == 0:
             got = self._wait(events, until_ms)
@@ -288,6 +290,7 @@ cdef class Engine:
             edge.now_ms = now_ns // 1000000
             self.taken = 0
             self.left = False
+            registers = edge.counter[<int>COUNT_REGISTERS]
             for i in range(got):
                 if events[i].data.u32 == TAG_PYTHON:
                     flags |= 1
@@ -302,7 +305,7 @@ cdef class Engine:
             self._finish_batch()
             if edge.now_ms - self.turn_ns // 1000000 > LATE_MS:
                 pace_stalled(&edge.pace)
-            pace_turn(&edge.pace, self.taken, self.left, edge.now_ms)
+            pace_turn(&edge.pace, self.taken, <uint32_t>(edge.counter[<int>COUNT_REGISTERS] - registers), self.left, edge.now_ms)
             self.turn_ns = now_ns
             if edge.registry.held and edge.now_ms >= registers_due_ms(edge):
                 flags |= 2

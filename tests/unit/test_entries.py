@@ -113,8 +113,8 @@ def test_what_is_cut_off_at_any_octet_or_goes_on_is_refused(read, octets):
 
 @pytest.mark.parametrize("octets", [
     b"", b"\x01", b"\xc1", b"\xdd\xff\xff\xff\xff", b"\x91" * 5000,
-    *(b"\x91\x94\x03\x01" + value for value in (
-        b"\xdd\xff\xff\xff\xff\x00", b"\xdf\xff\xff\xff\xff\x00\x00", b"\xc7\x01\x05x\x00", b"\xc6\xff\xff\xff\xff\x00"))])
+    *(b"\x91\x94\x03\x01" + value for value in (b"\xdd\xff\xff\xff\xff\x00", b"\xdf\xff\xff\xff\xff\x00\x00",
+                                                b"\xc7\x01\x05x\x00", b"\xc6\xff\xff\xff\xff\x00"))])
 def test_sizes_that_are_not_there_are_refused(octets):
     for read in (Entries, Operations):
         with pytest.raises(ValueError, match="is not what"):
