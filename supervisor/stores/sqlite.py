@@ -20,8 +20,8 @@ SCHEMA = 2
 BUSY_TIMEOUT_S = 2.0       # how long the last supervisor may take to let go of the file
 CACHE_KIB = 4 << 10        # of the database: it is written from end to end and read once
 WAL_PAGES = 1000           # 4 MB of log before SQLite copies it back: some milliseconds that REGISTERs wait
-# A checkpoint begins when the log has so many (20 MB), and as many as the table has AORs: a start reads no AOR more than
-# about two times, and an entry pays for no more than one of a checkpoint.
+# A checkpoint begins when the log has so many (20 MB), and as many as the table has AORs: a start reads no AOR more
+# than about two times, and an entry pays for no more than one of a checkpoint.
 LOG_ENTRIES = 100_000
 STEP_S = 0.004             # of a checkpoint that REGISTERs wait: 1,000,000 bindings in two minutes at 5 a second
 PART_ENTRIES = 200         # of a checkpoint's blob: 0.3 ms

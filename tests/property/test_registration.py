@@ -19,7 +19,8 @@ ROUNDS = 400
 
 def operation(chance, op_id):
     contacts = [[chance.choice(CONTACTS if chance.random() < 0.98 else BAD_CONTACTS), chance.choice([0, 1, 60]),
-                 chance.choice([0, 500, 1000]), chance.choice(INSTANCES if chance.random() < 0.98 else BAD_INSTANCES), 0]
+                 chance.choice([0, 500, 1000]),
+                 chance.choice(INSTANCES if chance.random() < 0.98 else BAD_INSTANCES), 0]
                 for _ in range(chance.randrange(5))]
     return [op_id, chance.choice([b"u1@x", b"u2@x", b"u3@x"]), chance.choice([b"c1", b"c2"]), chance.randrange(6),
             chance.random() < 0.1, contacts, bytes([op_id % 256]) * 24, chance.choice([b"", b"<sip:p;lr>"]),
