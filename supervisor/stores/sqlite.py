@@ -8,6 +8,7 @@ from the wall clock as it was last seen, and the log gets a new epoch.
 """
 
 import contextlib
+import fcntl
 import os
 import secrets
 import sqlite3
@@ -15,17 +16,19 @@ import time
 
 from sipcore import wire
 from supervisor.stores import KEY_OCTETS, Blob, Loaded, StoreError
+from supervisor.stores.copier import Copier
 
 SCHEMA = 2
 BUSY_TIMEOUT_S = 2.0       # how long the last supervisor may take to let go of the file
 CACHE_KIB = 4 << 10        # of the database: it is written from end to end and read once
-WAL_PAGES = 1000           # 4 MB of log before SQLite copies it back: some milliseconds that REGISTERs wait
+LOCK_EVERY_S = 0.02        # between two looks whether it has
+WAL_OCTETS = 4 << 20       # written to SQLite's own log before it is copied back
 # A checkpoint begins when the log has so many (20 MB), and as many as the table has AORs: a start reads no AOR more
 # than about two times, and an entry pays for no more than one of a checkpoint.
 LOG_ENTRIES = 100_000
-STEP_S = 0.004             # of a checkpoint that REGISTERs wait: 1,000,000 bindings in two minutes at 5 a second
-PART_ENTRIES = 200         # of a checkpoint's blob: 0.3 ms
-STEP_ROWS = 50             # deleted at once: a millisecond
+STEP_S = 0.003             # of a checkpoint that REGISTERs wait: 1,000,000 bindings in two minutes at 5 a second
+PART_ENTRIES = 100         # of a checkpoint's blob: 0.2 ms
+STEP_ROWS = 10             # deleted at once: less than a millisecond
 CLOCK_STEP_MS = 1_000      # a wall clock that moved by more is noted
 
 TABLES = """
@@ -65,10 +68,13 @@ class SqliteStore:
         self.walk_sequence = 0   # where the log stood at its beginning,
         self.next_part = 0       # and the number of the next part
         self.stale = True        # there may be rows that no start would read
-        self.connection = None
+        self.wal_octets = 0      # written since they were last copied back
+        self.copier = Copier(path)
+        self.connection = self.lock = None
         try:
             os.makedirs(os.path.dirname(path) or ".", mode=0o750, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # it holds the key that signs the cookies
+            self.lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)  # it holds the key that signs the cookies
+            self._lock()
             self.connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
             self._prepare()
         except (OSError, sqlite3.Error) as error:
@@ -100,6 +106,7 @@ class SqliteStore:
             # one statement outside a transaction is a transaction: committed when it returns
             self.connection.execute("INSERT INTO log VALUES (?,?,?,?)",
                                     (last_sequence, first_sequence, self.base_ms, entries))
+            self.wal_octets += len(entries)
         except sqlite3.Error as error:
             raise self._error("written", error) from error
 
@@ -109,7 +116,9 @@ class SqliteStore:
             if abs(self.offset_ms() - self.seen_ms) >= CLOCK_STEP_MS:
                 self.seen_ms = self.offset_ms()
                 self._set_meta(seen_ms=self.seen_ms)
-            if self.walk is not None:
+            if self.wal_octets >= WAL_OCTETS and not self.copier.copying():
+                self._copy_back()
+            elif self.walk is not None:
                 self._write_parts()
             elif self.stale:
                 self._delete_stale()
@@ -124,21 +133,36 @@ class SqliteStore:
         self.walk, self.walk_sequence, self.next_part = table.snapshot(PART_ENTRIES), sequence, self.last_part + 1
 
     def close(self):
+        self.copier.stop()
         if self.connection is not None:
             self.connection.close()
             self.connection = None
+        if self.lock is not None:  # last: closing it takes SQLite's own locks of this process off the file
+            os.close(self.lock)
+            self.lock = None
+
+    def _lock(self):
+        """No second supervisor on one file."""
+        end = time.monotonic() + BUSY_TIMEOUT_S
+        while True:
+            try:
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError as error:
+                if time.monotonic() > end:
+                    raise StoreError(f"[store] {self.path}: held by another process, expected to be this supervisor's "
+                                     "alone") from error
+            time.sleep(LOCK_EVERY_S)
 
     def _prepare(self):
         execute = self.connection.execute
-        # no second supervisor on one file; and the index of the write-ahead log needs no shared memory then
-        execute("PRAGMA locking_mode = EXCLUSIVE")
         mode = execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise StoreError(f"[store] {self.path}: found journal mode {mode}, expected wal, which needs a local disk")
         # a commit survives the death of the process; a power failure may cost the last moments but no consistency
         execute("PRAGMA synchronous = NORMAL")
         execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+        execute("PRAGMA wal_autocheckpoint = 0")  # the copier's
         execute("BEGIN IMMEDIATE")
         tables = {name for (name,) in execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not tables:
@@ -175,6 +199,16 @@ class SqliteStore:
         except (sqlite3.Error, TypeError, wire.WireError) as error:
             raise self._error("read", error) from error
 
+    def _copy_back(self):
+        """Has the copier copy SQLite's own log, which waits for the disk; then, here, what was written meanwhile: only when
+        all is copied and nobody writes, that log begins anew."""
+        if self.copier.thread is None:
+            self.copier.start()
+            return
+        self.copier.stop()
+        self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        self.wal_octets = 0
+
     def _write_parts(self):
         """Writes parts of the checkpoint for STEP_S; with the last one it takes the place of all before it."""
         end, whole = time.monotonic() + STEP_S, False
@@ -186,8 +220,10 @@ class SqliteStore:
                     self._set_meta(covered=self.walk_sequence, first_part=self.last_part + 1,
                                    last_part=self.next_part - 1)
                     break
+                entries = wire.encode_entries(encoded)
                 self.connection.execute("INSERT INTO checkpoint VALUES (?,?,?)",
-                                        (self.next_part, self.base_ms, wire.encode_entries(encoded)))
+                                        (self.next_part, self.base_ms, entries))
+                self.wal_octets += len(entries)
                 self.next_part += 1
                 if time.monotonic() > end:
                     break
@@ -221,6 +257,4 @@ class SqliteStore:
     def _error(self, verb, error):
         if isinstance(error, sqlite3.DatabaseError) and "not a database" in str(error):
             return StoreError(f"[store] {self.path}: found no SQLite database, expected ours or no file")
-        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-            return StoreError(f"[store] {self.path}: held by another process, expected to be this supervisor's alone")
         return StoreError(f"[store] {self.path} cannot be {verb}: {error}")

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -149,6 +150,24 @@ def raise_once():
     raise sqlite3.OperationalError("disk is full")
 
 
+def test_sqlites_own_log_is_copied_back_beside_the_loop(path, monkeypatch):
+    monkeypatch.setattr(sqlite, "WAL_OCTETS", 1 << 20)
+    store, table = SqliteStore(path), LocationTable()
+    store.load()
+    sizes, sequence = [], 0
+    for _ in range(400):
+        entries = [entry(sequence + n, b"u%d@x" % (sequence + n), [b"sip:" + b"u" * 400]) for n in range(1, 51)]
+        sequence += len(entries)
+        append(store, *entries)
+        store.keep(table, 0)
+        sizes.append(os.path.getsize(path + "-wal"))
+        time.sleep(0.002)
+    assert max(sizes) < 6 << 20  # of 13 MB
+    store.close()
+    assert not os.path.exists(path + "-wal")
+    assert reload(path)[0].sequence == sequence
+
+
 def test_a_checkpoint_waits_for_a_log_that_is_worth_it(path, monkeypatch):
     monkeypatch.setattr(sqlite, "LOG_ENTRIES", 10)
     store, table = SqliteStore(path), LocationTable()
@@ -193,6 +212,7 @@ def test_after_a_boot_the_wall_clock_decides_and_the_log_is_another(path):
 
 WRITER = """
 import sys
+import time
 sys.path.insert(0, {root!r})
 from sipcore import wire
 from sipcore.location import LocationTable
