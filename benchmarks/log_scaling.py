@@ -106,7 +106,7 @@ class Bench:
     def applied(self) -> None:
         for worker in range(self.workers):
             self.log.on_frame(worker, wire.encode([wire.APPLIED, *self.place(), 0]))
-        self.log.store.keep(self.log.registrations.table, 0)  # SQLite's own housekeeping; no log is worth a checkpoint yet
+        self.log.store.keep(self.log.registrations.table, 0)  # copies SQLite's own log back; no checkpoint begins at 0
 
     def take(self) -> list[bytes]:
         taken, self.frames = self.frames, []

@@ -200,8 +200,8 @@ class SqliteStore:
             raise self._error("read", error) from error
 
     def _copy_back(self):
-        """Has the copier copy SQLite's own log, which waits for the disk; then, here, what was written meanwhile: only when
-        all is copied and nobody writes, that log begins anew."""
+        """Has the copier copy SQLite's own log, which waits for the disk; then, here, what was written meanwhile: only
+        when all is copied and nobody writes, that log begins anew."""
         if self.copier.thread is None:
             self.copier.start()
             return
