@@ -19,6 +19,8 @@ from sipcore.location import LocationTable
 from sipcore.steering import branch_hash
 from supervisor import config_schema, sockets
 from workers.loop import Engine
+from workers.outstanding import Outstanding
+from workers.registrar import Registrar
 
 KEY = b"0123456789abcdef"
 HOST = "127.0.0.1"
@@ -189,6 +191,10 @@ class Bench:
         self.destinations = self._destinations(destinations, algorithm)
         self.engine = Engine(launch, self.page, self.dispatcher, self.location, self.log_fd)
         self.engine.configure(self.settings, KEY, self.listeners)
+        self.outstanding = Outstanding(1)
+        self.registrar = Registrar(self.outstanding)
+        self.engine.attach(self.registrar)
+        self.registrar.configure(self.settings)
         self.always_ready, self.writer = os.pipe()
         os.write(self.writer, b"1")
         self.engine.watch(self.always_ready)  # so that poll() is one turn, and never waits
@@ -218,7 +224,8 @@ class Bench:
         expires_ms = time.monotonic_ns() // 1_000_000 + 600_000
         puts = [[contact, b"reg", 1, q[0] if q else 1000, expires_ms, agent.endpoint(), b"", b"", b"", number]
                 for number, (agent, contact, *q) in enumerate(bindings)]
-        self.location.apply([wire.ENTRY_BINDINGS, 1, 255, 0, aor, puts, [], expires_ms])
+        entry = wire.encode([wire.ENTRY_BINDINGS, 1, 255, 0, aor, puts, [], expires_ms])
+        self.location.apply(wire.decode_entries(wire.encode_entries([entry])))
 
     def step(self):
         """One turn of the loop: what came, what is due, what goes."""

@@ -26,6 +26,8 @@ from supervisor.control import Control
 from supervisor.location import Registrations
 from supervisor.log import Log
 from supervisor.stores import open_store
+from supervisor.stores.sqlite import SqliteStore
+from workers.outstanding import Outstanding
 from workers.replica import Replica
 
 WORKERS = (1, 2, 4, 16, 64)
@@ -33,7 +35,6 @@ BATCHES = (1, 10, 50, 500)    # operations to a wake: what is there at 100/s, an
 USUAL = 50                    # of BATCHES: what the sums are made of
 ENTRIES = 10_000              # a measurement of what one entry costs
 RUNS = 3                      # of each; the least counts, the others met something else on the machine
-FOLDED = 2_000                # entries to a fold, as the log's sweep does it
 SCATTER = 2_654_435_761       # odd, so that phones come in no order and none comes twice
 BINDINGS = 1_000_000
 FRAMES = 2_000                # sent over a real socket
@@ -105,6 +106,7 @@ class Bench:
     def applied(self) -> None:
         for worker in range(self.workers):
             self.log.on_frame(worker, wire.encode([wire.APPLIED, *self.place(), 0]))
+        self.log.store.keep(self.log.registrations.table, 0)  # copies SQLite's own log back; no checkpoint begins at 0
 
     def take(self) -> list[bytes]:
         taken, self.frames = self.frames, []
@@ -132,7 +134,8 @@ def least(work: Callable[[], float]) -> float:
 
 
 def entry_us(url: str, workers: int, batch: int, entries: int = ENTRIES) -> tuple[float, float]:
-    """Supervisor's CPU of a refresh: from the operation's octets to the frames for all, sockets apart; its fold."""
+    """Supervisor's CPU of a refresh: from the operation's octets to the frames for all, sockets apart; its part of a
+    checkpoint where the log grows as long as the table, which is the most that it comes to."""
     bench, meter = Bench(url, workers), Meter()
     try:
         bench.register(0, entries, 500)
@@ -146,19 +149,29 @@ def entry_us(url: str, workers: int, batch: int, entries: int = ENTRIES) -> tupl
                 bench.log.flush()
                 if number * batch % 1_000 < batch:
                     bench.applied()
-        with meter("first fold"):
-            bench.log.store.fold(entries)  # the registrations, and what was committed with them
-        with meter("fold"):
-            while bench.log.store.fold(FOLDED):
-                pass
+        with meter("checkpoint"):
+            checkpoint(bench)
     finally:
         bench.log.close()
-    return meter.us["entries"] / entries, meter.us["fold"] / entries
+    return meter.us["entries"] / entries, meter.us["checkpoint"] / entries
+
+
+def checkpoint(bench: Bench) -> list[float]:
+    """A whole checkpoint of what the store holds, and away with what it replaced; the seconds that each step took."""
+    store, steps = bench.log.store, []
+    if isinstance(store, SqliteStore):
+        store.begin_checkpoint(bench.log.registrations.table, bench.log.journal.sequence)
+        while store.walk is not None or store.stale:
+            begin = time.monotonic()
+            store.keep(bench.log.registrations.table, bench.log.journal.sequence)
+            steps.append(time.monotonic() - begin)
+    return steps
 
 
 def apply_us(batch: int, entries: int = ENTRIES) -> float:
     """CPU of one worker for one entry of another's, decoded, checked and applied."""
-    bench, replica, meter = Bench(workers=2), Replica(ORIGIN + 1, PID, LocationTable(), Nobody()), Meter()
+    bench, meter = Bench(workers=2), Meter()
+    replica = Replica(ORIGIN + 1, PID, LocationTable(), Nobody(), Outstanding(PID))
     follow(bench, replica, meter)
     bench.keep = replica.worker
     for cseq, part in ((1, "registrations"), (2, "refreshes")):
@@ -229,39 +242,39 @@ async def _send_frames(path: str, workers: int, frame: bytes, frames: int) -> fl
 
 
 def send_us(workers: int, batch: int, frames: int = FRAMES) -> float:
-    entries = [wire.encode(entry) for entry in entries_of(batch)]
+    entries = entries_of(batch)
     with tempfile.TemporaryDirectory(prefix="viaduct-bench-log-") as directory:
         path = f"ipc://{directory}/control.sock"
         return asyncio.run(_send_frames(path, workers, wire.encode_delta(1, 1, entries), frames))
 
 
-def entries_of(count: int) -> list[list]:
-    registrations = Registrations(LocationTable(), SETTINGS)
-    return [registrations.evaluate(operation(number), ORIGIN, 1) for number in range(count)]
+def entries_of(count: int) -> list[bytes]:
+    _, operations = wire.decode_from_worker(wire.encode([wire.OPS, [operation(number) for number in range(count)]]))
+    return Registrations(LocationTable(), SETTINGS).evaluate(operations, ORIGIN, 1, 1)[0]
 
 
 def cost_rows(entries: int = ENTRIES, batches: Sequence[int] = BATCHES) -> list[list[float]]:
-    """Microseconds an entry: batch, the log with each store, folding, then what each worker adds on both sides."""
+    """Microseconds an entry: batch, the log with each store, checkpoints, then what each worker adds on both sides."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="viaduct-bench-log-") as directory:
         for batch in batches:
             memory = least(lambda: entry_us("memory:", 1, batch, entries)[0])  # noqa: B023
             many = least(lambda: entry_us("memory:", max(WORKERS), batch, entries)[0])  # noqa: B023
             stored = [entry_us(f"sqlite:///{directory}/{batch}-{run}", 1, batch, entries) for run in range(RUNS)]
-            sqlite, fold = (min(run[part] for run in stored) for part in (0, 1))
+            sqlite, kept = (min(run[part] for run in stored) for part in (0, 1))
             queue = max(many - memory, 0.0) / (max(WORKERS) - 1)
             socket = least(lambda: send_us(1, batch) / batch)  # noqa: B023
             each = least(lambda: apply_us(batch, entries))  # noqa: B023
-            rows.append([batch, memory, sqlite, fold, queue, socket, each])
+            rows.append([batch, memory, sqlite, kept, queue, socket, each])
     return rows
 
 
 def total_rows(costs: list[float], workers: Sequence[int] = WORKERS) -> list[list[str]]:
     """From a row of cost_rows: what an entry takes of all, and where the supervisor's one core is full."""
-    _, _, sqlite, fold, queue, socket, each = costs
+    _, _, sqlite, kept, queue, socket, each = costs
     rows = []
     for number in workers:
-        us = sqlite + fold + (number - 1) * queue + number * socket
+        us = sqlite + kept + (number - 1) * queue + number * socket
         rate = 1e6 / us
         rows.append([
             f"{number}", f"{us:.1f} us", f"{rate:,.0f}", f"{rate * each / 1e4:.0f} %", f"{us + number * each:.1f} us",
@@ -278,26 +291,25 @@ def growth_rows(bindings: int) -> list[list[str]]:
         with meter("register"):
             bench.register(0, bindings, 500)
         bench.log.close()
-        read("read as log", url, meter, bindings).log.close()
+        bench = read("read as log", url, meter, bindings)
         log_octets = path.stat().st_size
-        store = open_store(url)
-        store.load()
-        with meter("fold"):
-            while store.fold(FOLDED):
-                pass
-        store.close()
+        with meter("checkpoint"):
+            steps = checkpoint(bench)
+        bench.log.close()
         bench = read("read as table", url, meter, bindings)
         table_octets = path.stat().st_size
-        replica = Replica(ORIGIN, PID, LocationTable(), Nobody())
+        replica = Replica(ORIGIN, PID, LocationTable(), Nobody(), Outstanding(PID))
         before = bench.octets
         frames = follow(bench, replica, meter)
         memory = bench.log.registrations.table.memory()
         bench.log.close()
     rows = [
         ("registered and committed, 500 a batch", meter.us["register"], ""),
-        ("read back at start: as written, not folded", meter.us["read as log"], f"{megabytes(log_octets)} of file"),
-        ("folded into the table of bindings", meter.us["fold"], f"{megabytes(table_octets)} of file"),
-        ("read back at start: folded", meter.us["read as table"], f"{memory / bindings:,.0f} octets each in memory"),
+        ("read back at start: the log", meter.us["read as log"], f"{megabytes(log_octets)} of file"),
+        ("a checkpoint, and the log deleted", meter.us["checkpoint"],
+         f"{len(steps):,} steps, the longest {max(steps) * 1000:.0f} ms; {megabytes(table_octets)} of file"),
+        ("read back at start: a checkpoint", meter.us["read as table"],
+         f"{memory / bindings:,.0f} octets each in memory"),
         ("a snapshot for one worker: the supervisor", meter.us["supervisor"],
          f"{megabytes(bench.octets - before)} in {frames:,} frames"),
         ("the same snapshot: the worker", meter.us["worker"], ""),
@@ -326,7 +338,7 @@ def tables(bindings: int) -> dict[str, str]:
         "log machine": f"Measured on {machine['cores']} x {machine['cpu']}, Linux {machine['kernel']}, Python "
         f"{machine['python']}, commit {system.commit()}.",
         "log costs": scaling.markdown(
-            ["entries to a commit", "log, memory", "log, SQLite", "folded later", "queued for one more worker",
+            ["entries to a commit", "log, memory", "log, SQLite", "checkpoints", "queued for one more worker",
              "ZeroMQ, a worker", "applied, a worker"],
             [[f"{row[0]:,}", *(f"{us:.2f}" for us in row[1:])] for row in costs],
         ),

@@ -54,12 +54,18 @@ cdef struct Location:
     HashKey key               # of this process: nobody outside can aim at one slot
 
 cdef const Record* location_find(const Location* location, const uint8_t* aor, uint32_t length) noexcept nogil
+# The record of aor, made where there is none; NULL: no memory, or no AOR.
+cdef Record* location_record(Location* location, const uint8_t* aor, uint32_t length) noexcept nogil
 # Adds or replaces the binding of fields' contact; 0, or REASON_NO_ROOM (a text over its limit, or no memory: nothing changed).
 cdef int location_put(Location* location, const uint8_t* aor, uint32_t length, const Binding* fields,
                       const BindingTexts* texts) noexcept nogil
 # Takes a contact away; the record stays. Whether it was there.
 cdef bint location_remove(Location* location, const uint8_t* aor, uint32_t length, const uint8_t* contact,
                           uint32_t contact_length) noexcept nogil
+# Where a binding's texts lie.
+cdef BindingTexts binding_texts(const Binding* binding) noexcept nogil
+# Takes every record away.
+cdef void location_clear(Location* location) noexcept nogil
 # The same contact: byte for byte, but scheme and host without regard to case.
 cdef bint contact_same(const uint8_t* a, uint32_t a_length, const uint8_t* b, uint32_t b_length) noexcept nogil
 
@@ -75,4 +81,4 @@ cdef inline const uint8_t* binding_path(const Binding* binding) noexcept nogil:
 cdef class LocationTable:
     """Owns one Location; the worker holds `&table.location`."""
     cdef Location location
-    cdef void load_binding(self, object aor, object put) except *
+    cdef tuple _part(self, uint32_t i, uint32_t most)

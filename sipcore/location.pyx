@@ -6,14 +6,18 @@ whatever their hash keys and whatever the order of unrelated entries.
 
 import os
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from sipcore.endpoint cimport Endpoint
+from sipcore.entries cimport Entries, Entry, packer_entry, packer_put, reader_entry, reader_put
 from sipcore.hashing cimport Hasher, HashKey, hasher_add_field, hasher_end, hasher_start, siphash
+from sipcore.packed cimport (
+    Octets, Packer, Reader, packer_array, packer_number, reader_array, reader_number, reader_octets, reader_skip,
+)
 from sipcore.reasons cimport REASON_NO_ROOM
 from sipcore.slices cimport byte_lower, bytes_ieq
 
@@ -23,11 +27,13 @@ cdef enum:
     SLOTS_FIRST = 1024         # 8 KB: what an empty table costs
     SLOTS_MAX = 1 << 30        # the largest power of two that the 32-bit counts address with room to spare
     SWEEP_SLOTS_MAX = 1 << 20  # slots one call of the sweep may look at: about 20 ms
+    ORIGIN_SUPERVISOR = 255    # wire.ORIGIN_SUPERVISOR
 
 BINDING_OCTETS_FIXED = sizeof(Binding)
 LIMITS = {"aor": AOR_MAX, "contact": CONTACT_MAX, "call_id": CALL_ID_MAX, "texts": BINDING_TEXT_MAX}
 
 cdef Record* TOMBSTONE = <Record*>1
+cdef uint64_t NUMBER_MOST = 0x7FFFFFFFFFFFFFFFULL
 
 
 cdef inline bint slot_full(const Record* record) noexcept nogil:
@@ -199,6 +205,15 @@ cdef void location_drop(Location* location, uint32_t i) noexcept nogil:
     free(record)
 
 
+cdef void location_clear(Location* location) noexcept nogil:
+    cdef uint32_t i
+    for i in range(location.capacity):
+        if slot_full(location.slot[i]):
+            location_drop(location, i)
+        location.slot[i] = NULL
+    location.tombstones = 0
+
+
 cdef int location_put(Location* location, const uint8_t* aor, uint32_t length, const Binding* fields,
                       const BindingTexts* texts) noexcept nogil:
     cdef Record* record
@@ -256,6 +271,69 @@ cdef bint location_remove(Location* location, const uint8_t* aor, uint32_t lengt
     return record != NULL and location_take(location, record, contact, contact_length)
 
 
+cdef bint location_apply(Location* location, Reader* reader, const Entry* entry, int64_t shift_ms) noexcept nogil:
+    """The rest of an entry that was checked: puts, removes, known_until_ms. False: no memory for a part of it."""
+    cdef Binding fields
+    cdef BindingTexts texts
+    cdef Octets contact
+    cdef Record* record
+    cdef Reader puts = reader[0]
+    cdef uint32_t i, count
+    cdef int64_t known_until_ms
+    cdef bint room = True
+    reader_skip(reader)
+    count = reader_array(reader, 0xFFFFFFFF)
+    for i in range(count):  # before the puts: an entry may take a contact away and bring it again
+        contact = reader_octets(reader, CONTACT_MAX)
+        location_remove(location, entry.aor.data, entry.aor.length, contact.data, contact.length)
+    known_until_ms = <int64_t>reader_number(reader, NUMBER_MOST)
+    count = reader_array(&puts, 0xFFFFFFFF)
+    for i in range(count):
+        reader_put(&puts, &fields, &texts)
+        fields.expires_ms += shift_ms
+        fields.updated_ms += shift_ms
+        room = location_put(location, entry.aor.data, entry.aor.length, &fields, &texts) == 0 and room
+    if known_until_ms == 0:
+        return room
+    record = location_record(location, entry.aor.data, entry.aor.length)
+    if record == NULL:
+        return False
+    record.forget_ms = max(known_until_ms + shift_ms, 1)
+    record.life = location.life
+    return room
+
+
+cdef BindingTexts binding_texts(const Binding* binding) noexcept nogil:
+    cdef BindingTexts texts
+    texts.contact = &binding.text[0]
+    texts.call_id = texts.contact + binding.contact_length
+    texts.instance = texts.call_id + binding.call_id_length
+    texts.path = texts.instance + binding.instance_length
+    texts.agent = texts.path + binding.path_length
+    return texts
+
+
+cdef void packer_record(Packer* packer, const Record* record) noexcept nogil:
+    """The entry that makes the record what it is, whatever it was."""
+    cdef Entry entry = Entry(0, ORIGIN_SUPERVISOR, 0, Octets(&record.aor[0], record.aor_length))
+    cdef BindingTexts texts
+    cdef const Binding* binding
+    cdef uint32_t count = 0
+    binding = record.bindings
+    while binding != NULL:
+        count += 1
+        binding = binding.next
+    packer_entry(packer, &entry)
+    packer_array(packer, count)
+    binding = record.bindings
+    while binding != NULL:
+        texts = binding_texts(binding)
+        packer_put(packer, binding, &texts)
+        binding = binding.next
+    packer_array(packer, 0)
+    packer_number(packer, <uint64_t>record.forget_ms)
+
+
 cdef void location_end_snapshot(Location* location) noexcept nogil:
     """Takes away what was not put since the snapshot began."""
     cdef uint32_t i
@@ -295,31 +373,12 @@ cdef bytes text_of(const uint8_t* text, uint32_t length):
 
 
 cdef list binding_put(const Binding* binding):
-    """The binding as the log's entries carry it (sipcore/wire.py)."""
-    cdef const uint8_t* text = <const uint8_t*>binding.text
-    cdef bytes contact = text_of(text, binding.contact_length)
-    text += binding.contact_length
-    cdef bytes call_id = text_of(text, binding.call_id_length)
-    text += binding.call_id_length
-    cdef bytes instance = text_of(text, binding.instance_length)
-    text += binding.instance_length
-    cdef bytes path = text_of(text, binding.path_length)
-    text += binding.path_length
-    return [contact, call_id, binding.cseq, binding.q, binding.expires_ms,
-            text_of(<const uint8_t*>&binding.flow, sizeof(Endpoint)), instance, path,
-            text_of(text, binding.agent_length), binding.updated_ms]
-
-
-cdef inline const uint8_t* octets_of(object text) except NULL:
-    if type(text) is not bytes:
-        raise TypeError(f"a binding's text: found {type(text).__name__}, expected bytes")
-    return <const uint8_t*>PyBytes_AS_STRING(text)
-
-
-cdef inline uint16_t length_of(object text, uint32_t most) except? 0xFFFF:
-    if PyBytes_GET_SIZE(text) > most:
-        raise ValueError(f"a binding's text: found {len(text)} octets, expected at most {most}")
-    return <uint16_t>PyBytes_GET_SIZE(text)
+    """The binding as the log's entries carry it (wire.PUT_FIELDS)."""
+    cdef BindingTexts texts = binding_texts(binding)
+    return [text_of(texts.contact, binding.contact_length), text_of(texts.call_id, binding.call_id_length), binding.cseq,
+            binding.q, binding.expires_ms, text_of(<const uint8_t*>&binding.flow, sizeof(Endpoint)),
+            text_of(texts.instance, binding.instance_length), text_of(texts.path, binding.path_length),
+            text_of(texts.agent, binding.agent_length), binding.updated_ms]
 
 
 cdef class LocationTable:
@@ -336,59 +395,44 @@ cdef class LocationTable:
             raise MemoryError("the location table's first slots")
 
     def __dealloc__(self):
-        cdef uint32_t i
-        for i in range(self.location.capacity):
-            if slot_full(self.location.slot[i]):
-                location_drop(&self.location, i)
+        location_clear(&self.location)
         free(self.location.slot)
 
-    def apply(self, entry):
-        """Applies one ENTRY_BINDINGS. ValueError or TypeError where it breaks a limit; entries before it stay applied."""
-        cdef Record* record
-        cdef int64_t known_until_ms
-        _, _, _, _, aor, puts, removes, known_until = entry
-        cdef const uint8_t* aor_octets = octets_of(aor)
-        cdef uint32_t aor_length = length_of(aor, AOR_MAX)
-        known_until_ms = known_until
-        for contact in removes:
-            location_remove(&self.location, aor_octets, aor_length, octets_of(contact), length_of(contact, CONTACT_MAX))
-        for put in puts:
-            self.load_binding(aor, put)
-        if known_until_ms > 0:
-            record = location_record(&self.location, aor_octets, aor_length)
-            if record == NULL:
-                raise ValueError("an entry's AOR: found none, expected 1 to 256 octets")
-            record.forget_ms = known_until_ms
-            record.life = self.location.life
+    def apply(self, Entries entries not None, int64_t shift_ms=0):
+        """Applies every ENTRY_BINDINGS of entries, their times moved by shift_ms. MemoryError; those before it stay applied."""
+        cdef Reader reader = entries.reader()
+        cdef Entry entry
+        cdef uint32_t i
+        for i in range(entries.count):
+            if reader_entry(&reader, &entry) and not location_apply(&self.location, &reader, &entry, shift_ms):
+                raise MemoryError("a binding")
 
-    cdef void load_binding(self, object aor, object put) except *:
-        cdef Binding fields
-        cdef BindingTexts texts
-        contact, call_id, cseq, q, expires_ms, flow, instance, path, agent, updated_ms = put
-        memset(&fields, 0, sizeof(Binding))
-        texts.contact = octets_of(contact)
-        texts.call_id = octets_of(call_id)
-        texts.instance = octets_of(instance)
-        texts.path = octets_of(path)
-        texts.agent = octets_of(agent)
-        fields.contact_length = length_of(contact, CONTACT_MAX)
-        fields.call_id_length = length_of(call_id, CALL_ID_MAX)
-        fields.instance_length = length_of(instance, BINDING_TEXT_MAX)
-        fields.path_length = length_of(path, BINDING_TEXT_MAX)
-        fields.agent_length = length_of(agent, BINDING_TEXT_MAX)
-        fields.cseq = cseq
-        fields.q = q
-        fields.expires_ms = expires_ms
-        fields.updated_ms = updated_ms
-        if type(flow) is not bytes or len(flow) != sizeof(Endpoint):
-            raise ValueError(f"a binding's flow: found {flow!r}, expected the {sizeof(Endpoint)} octets of an endpoint")
-        memcpy(&fields.flow, PyBytes_AS_STRING(flow), sizeof(Endpoint))
-        if location_put(&self.location, octets_of(aor), length_of(aor, AOR_MAX), &fields, &texts) != 0:
-            raise ValueError(f"a binding of {aor!r}: empty, over {BINDING_TEXT_MAX} octets of text, or no memory for it")
+    def follow(self, Entries entries not None, uint64_t sequence, uint32_t worker):
+        """Applies what goes on behind `sequence` without a gap: (the last number applied, [op_id, ...] of our own, whether that
+        was all). Entries of other kinds are counted alone."""
+        cdef Reader reader = entries.reader()
+        cdef Entry entry
+        cdef uint32_t i, skipped
+        cdef bint bindings
+        own = []
+        for i in range(entries.count):
+            bindings = reader_entry(&reader, &entry)
+            if entry.sequence > sequence + 1:
+                return sequence, own, False
+            if entry.sequence <= sequence:
+                for skipped in range(3 if bindings else 0):  # puts, removes, known_until_ms
+                    reader_skip(&reader)
+                continue
+            sequence += 1
+            if bindings and not location_apply(&self.location, &reader, &entry, 0):
+                raise MemoryError("a binding")
+            if bindings and entry.origin == worker:
+                own.append(entry.op_id)
+        return sequence, own, True
 
-    def bindings(self, aor):
+    def bindings(self, bytes aor not None):
         """The bindings of aor as puts, in their order; None: an unknown AOR, []: known but offline."""
-        cdef const Record* record = location_find(&self.location, octets_of(aor), <uint32_t>len(aor))
+        cdef const Record* record = location_find(&self.location, <const uint8_t*>aor, <uint32_t>len(aor))
         cdef const Binding* binding
         if record == NULL:
             return None
@@ -405,31 +449,41 @@ cdef class LocationTable:
         return None if puts is None else [dict(zip(wire.PUT_FIELDS, put)) for put in puts]
 
     def snapshot(self, max_entries):
-        """Yields lists of at most max_entries ENTRY_BINDINGS, one an AOR, that rebuild the table.
+        """Yields lists of at most max_entries encoded ENTRY_BINDINGS, one an AOR, that rebuild the table.
 
         The table may change between two lists: what changes must reach the reader as entries, before or after (all of them
         converge). Where the slots are laid out anew the walk starts again; then some AORs come twice.
         """
         cdef uint32_t i = 0
         cdef uint32_t moves = self.location.moves
-        cdef const Record* record
-        entries = []
         while i < self.location.capacity:
-            record = self.location.slot[i]
-            i += 1
-            if not slot_full(record):
-                continue
-            aor = text_of(record.aor, record.aor_length)
-            entries.append([wire.ENTRY_BINDINGS, 0, wire.ORIGIN_SUPERVISOR, 0, aor, self.bindings(aor), [],
-                            record.forget_ms])
-            if len(entries) >= max_entries:
+            i, entries = self._part(i, max_entries)
+            if entries:
                 yield entries
-                entries = []
-                if moves != self.location.moves:
-                    moves = self.location.moves
-                    i = 0
-        if entries:
-            yield entries
+            if moves != self.location.moves:
+                moves = self.location.moves
+                i = 0
+
+    cdef tuple _part(self, uint32_t i, uint32_t most):
+        """(the slot to go on from, at most `most` encoded entries of the slots from i on)."""
+        cdef Packer packer
+        cdef const Record* record
+        memset(&packer, 0, sizeof(Packer))
+        entries = []
+        try:
+            while i < self.location.capacity and <uint32_t>len(entries) < most:
+                record = self.location.slot[i]
+                i += 1
+                if not slot_full(record):
+                    continue
+                packer.length = 0
+                packer_record(&packer, record)
+                if packer.failed:
+                    raise MemoryError("an entry of a snapshot")
+                entries.append(text_of(packer.out, packer.length))
+        finally:
+            free(packer.out)
+        return i, entries
 
     def expired(self, int64_t now_ms, limit):
         """[(aor, [contact, ...])] whose bindings expired, out of the next `limit` slots of a sweep that goes round.

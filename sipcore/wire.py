@@ -1,16 +1,16 @@
 """Every shape that crosses a process, in one place: the log's entries and the frames that carry them (msgpack arrays).
 
 Text is bytes throughout; only the settings are str. A frame that does not decode raises WireError and leaves nothing
-behind.
+behind. What comes by the thousand, bindings and operations, is read where it stands: sipcore/entries knows its fields.
 """
 
 import msgpack
 
+from sipcore.entries import Entries, Operations, head
+
 FRAME_MAX = 8 << 20        # octets: a snapshot part or delta of ENTRIES_MAX full bindings stays below
 ENTRIES_MAX = 1000         # entries to a frame: about a millisecond of work for a worker
 OPS_MAX = 500              # operations to a frame: eight full batches of datagrams
-OP_CONTACTS_MAX = 64       # contacts in one REGISTER: a 64 KB datagram of them is no phone's
-SECONDS_MAX = 1 << 31      # RFC 3261 20.19: delta-seconds are 32 bits
 NUMBER_MAX = (1 << 63) - 1
 
 ORIGIN_SUPERVISOR = 255    # origin_worker of an entry that no worker asked for
@@ -28,6 +28,7 @@ PUT_FIELDS = ("contact", "call_id", "cseq", "q", "expires_ms", "flow", "instance
 # frames, worker to supervisor
 HELLO = 1             # [1, worker, pid, epoch, sequence]
 OPS = 2               # [2, [op, ...]]  op = [op_id, aor, call_id, cseq, star, contacts, flow, path, agent]
+                      # contacts = [[uri, expires_s, q, instance, reg_id], ...]
 SNAPSHOT_REQUEST = 3  # [3, epoch, sequence]
 APPLIED = 4           # [4, epoch, sequence, parts]  parts: of the snapshot under way
 WORKER_LENGTHS = {HELLO: 5, OPS: 2, SNAPSHOT_REQUEST: 3, APPLIED: 4}
@@ -41,7 +42,10 @@ DELTA = 4             # [4, epoch, first_sequence, entries]
 REFUSED = 5           # [5, [[op_id, status, phrase], ...]]
 SUPERVISOR_LENGTHS = {WHO: 1, SNAPSHOT_BEGIN: 3, SNAPSHOT_PART: 3, SNAPSHOT_END: 4, DELTA: 4, REFUSED: 2}
 
-FLOW_OCTETS = 24      # a raw struct Endpoint (sipcore/endpoint.pxd)
+# array and kind of the frames that carry many values
+OPS_BEGIN = b"\x92\x02"
+DELTA_BEGIN = b"\x94\x04"
+PART_BEGIN = b"\x93\x02"
 
 _packer = msgpack.Packer(use_bin_type=True)
 
@@ -57,42 +61,42 @@ def encode(value):
 
 def encode_delta(epoch, first_sequence, encoded_entries):
     """A DELTA around entries that are encoded already."""
-    return b"".join((b"\x94\x04", _packer.pack(epoch), _packer.pack(first_sequence),
+    return b"".join((DELTA_BEGIN, _packer.pack(epoch), _packer.pack(first_sequence),
                      _array_header(len(encoded_entries)), *encoded_entries))
 
 
 def encode_part(number, encoded_entries):
     """A SNAPSHOT_PART around entries that are encoded already."""
-    return b"".join((b"\x93\x02", _packer.pack(number), _array_header(len(encoded_entries)), *encoded_entries))
+    return b"".join((PART_BEGIN, _packer.pack(number), _array_header(len(encoded_entries)), *encoded_entries))
+
+
+def encode_ops(count, encoded_ops):
+    """An OPS around so many operations, encoded one behind the other."""
+    return b"".join((OPS_BEGIN, _array_header(count), encoded_ops))
 
 
 def decode_from_worker(frame):
-    """One frame of a worker, every field of the right type and within its limits."""
+    """One frame of a worker, every field of the right type and within its limits; operations as Operations."""
+    if frame[:2] == OPS_BEGIN:
+        return _decode_many(frame, Operations, OPS_MAX, "a worker's frame")
     value = _decode(frame, WORKER_LENGTHS, "a worker's frame")
-    kind = value[0]
-    if kind == OPS:
-        ops = value[1]
-        if type(ops) is not list or len(ops) > OPS_MAX:
-            raise WireError(f"operations: found {_shown(ops)}, expected a list of at most {OPS_MAX}")
-        for op in ops:
-            _check_op(op)
-    else:
-        for number in value[1:]:
-            _check_number(number, "a worker's frame")
+    for number in value[1:]:
+        _check_number(number, "a worker's frame")
     return value
 
 
 def decode_from_supervisor(frame):
-    """One frame of the supervisor; entries are checked for kind, length and sequence, the tables check the rest."""
+    """One frame of the supervisor; the entries of DELTA and SNAPSHOT_PART as Entries, within all their limits."""
+    if frame[:2] in (DELTA_BEGIN, PART_BEGIN):
+        value = _decode_many(frame, Entries, ENTRIES_MAX, "a supervisor's frame")
+        value[-1].others = [decode_entry(octets) for octets in value[-1].other_octets()]
+        return value
     value = _decode(frame, SUPERVISOR_LENGTHS, "a supervisor's frame")
-    kind = value[0]
-    if kind == REFUSED:
+    if value[0] == REFUSED:
         if type(value[1]) is not list or not all(type(one) is list and len(one) == 3 for one in value[1]):
             raise WireError(f"refusals: found {_shown(value[1])}, expected [[op_id, status, phrase], ...]")
         return value
-    if kind in (DELTA, SNAPSHOT_PART):
-        _check_entries(value[-1])
-    for number in value[1:-1] if kind in (DELTA, SNAPSHOT_PART) else value[1:]:
+    for number in value[1:]:
         _check_number(number, "a supervisor's frame")
     return value
 
@@ -103,16 +107,20 @@ def encode_entries(encoded_entries):
 
 
 def decode_entries(octets):
-    """What encode_entries made; checked as a frame's entries are, but for their number."""
+    """What encode_entries made, as Entries; checked as a frame's are, but for their number."""
     try:
-        entries = msgpack.unpackb(octets, raw=False, strict_map_key=False)
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise WireError(f"entries: {error or type(error).__name__}") from error
-    if type(entries) is not list:
-        raise WireError(f"entries: found {_shown(entries)}, expected a list")
-    for entry in entries:
-        _check_entry(entry)
-    return entries
+        return Entries(octets)
+    except ValueError as error:
+        raise WireError(str(error)) from error
+
+
+def decode_entry(octets):
+    """One entry of any kind as a list."""
+    entry = _unpack(octets, "an entry")
+    if (type(entry) is not list or len(entry) < 2 or type(entry[0]) is not int or type(entry[1]) is not int
+            or ENTRY_LENGTHS.get(entry[0]) != len(entry)):
+        raise WireError(f"an entry: found {_shown(entry)}, expected an array of a known kind and length")
+    return entry
 
 
 def _array_header(count):
@@ -126,49 +134,31 @@ def _array_header(count):
 def _decode(frame, lengths, name):
     if len(frame) > FRAME_MAX:
         raise WireError(f"{name}: found {len(frame)} octets, expected at most {FRAME_MAX}")
-    try:
-        value = msgpack.unpackb(frame, raw=False, strict_map_key=False)
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise WireError(f"{name}: {error or type(error).__name__}") from error
+    value = _unpack(frame, name)
     if type(value) is not list or not value or type(value[0]) is not int or lengths.get(value[0]) != len(value):
         raise WireError(f"{name}: found {_shown(value)}, expected an array of a known kind and length")
     return value
 
 
-def _check_entries(entries):
-    if type(entries) is not list or len(entries) > ENTRIES_MAX:
-        raise WireError(f"entries: found {_shown(entries)}, expected a list of at most {ENTRIES_MAX}")
-    for entry in entries:
-        _check_entry(entry)
+def _decode_many(frame, read, most, name):
+    """A frame that ends in many values, which are read where they stand: its numbers, then those."""
+    if len(frame) > FRAME_MAX:
+        raise WireError(f"{name}: found {len(frame)} octets, expected at most {FRAME_MAX}")
+    try:
+        numbers, at = head(frame)
+        many = read(frame, at)
+    except ValueError as error:
+        raise WireError(f"{name}: {error}") from error
+    if len(many) > most:
+        raise WireError(f"{name}: found {len(many)} values, expected at most {most}")
+    return [*numbers, many]
 
 
-def _check_entry(entry):
-    if (type(entry) is not list or len(entry) < 2 or type(entry[0]) is not int or type(entry[1]) is not int
-            or ENTRY_LENGTHS.get(entry[0]) != len(entry)):
-        raise WireError(f"an entry: found {_shown(entry)}, expected an array of a known kind and length")
-
-
-def _check_op(op):
-    if type(op) is not list or len(op) != 9:
-        raise WireError(f"an operation: found {_shown(op)}, expected an array of 9")
-    op_id, aor, call_id, cseq, star, contacts, flow, path, agent = op
-    _check_number(op_id, "an operation's op_id")
-    _check_number(cseq, "an operation's CSeq", 1 << 32)
-    if not type(aor) is type(call_id) is type(flow) is type(path) is type(agent) is bytes:
-        raise WireError(f"an operation: found {_shown(op)}, expected AOR, Call-ID, flow, Path and agent as octets")
-    if type(star) is not bool or len(flow) != FLOW_OCTETS:
-        raise WireError(f"an operation: found {_shown(op)}, expected star as a bool and a flow of {FLOW_OCTETS} octets")
-    if type(contacts) is not list or len(contacts) > OP_CONTACTS_MAX:
-        raise WireError(f"an operation's contacts: found {_shown(contacts)}, expected at most {OP_CONTACTS_MAX}")
-    for contact in contacts:
-        if type(contact) is not list or len(contact) != 5:
-            raise WireError(f"a contact: found {_shown(contact)}, expected [uri, expires_s, q, instance, reg_id]")
-        uri, expires_s, q, instance, reg_id = contact
-        if type(uri) is not bytes or type(instance) is not bytes:
-            raise WireError(f"a contact: found {_shown(contact)}, expected URI and instance as octets")
-        _check_number(expires_s, "a contact's expires", SECONDS_MAX)
-        _check_number(q, "a contact's q", 1001)
-        _check_number(reg_id, "a contact's reg-id", 1 << 32)
+def _unpack(octets, name):
+    try:
+        return msgpack.unpackb(octets, raw=False, strict_map_key=False)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise WireError(f"{name}: {error or type(error).__name__}") from error
 
 
 def _check_number(number, name, most=NUMBER_MAX):

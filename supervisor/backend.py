@@ -6,7 +6,7 @@ import time
 
 import psutil
 
-from sipcore import endpoint
+from sipcore import endpoint, wire
 from supervisor.admin.backend import AdminError
 from supervisor.dispatcher import UnknownDestination
 from supervisor.dispatcher_list import ListError
@@ -54,7 +54,7 @@ class SupervisorBackend:
         entries = itertools.chain.from_iterable(table.snapshot(PAGE_ENTRIES))
         page = itertools.islice(entries, offset, offset + limit)
         rows = [{"aor": shown(aor), "contacts": self._contacts(table.find(aor) or (), now_ms)}
-                for aor in (entry[4] for entry in page)]
+                for aor in (wire.decode_entry(entry)[4] for entry in page)]
         return {"total": table.counts()["aors"], "aors": rows}
 
     def _contacts(self, puts, now_ms):

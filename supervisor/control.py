@@ -9,6 +9,11 @@ from sipcore import wire
 HIGH_WATER = 10_000     # frames queued for one worker: above the log's window, which counts entries
 WAKE_FRAMES = 2_000     # frames taken before the loop sees to others
 WORKERS_MAX = 64        # == sipcore/steering's
+EVENTS, POLLIN, NOBLOCK = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.NOBLOCK)  # enums cost more than the call
+
+# the workers' names on the socket (the first octet of one must not be 0), and whose they are
+IDENTITIES = [b"w%d" % worker for worker in range(WORKERS_MAX)]
+WORKERS = {name: worker for worker, name in enumerate(IDENTITIES)}
 
 
 class ControlError(Exception):
@@ -51,7 +56,7 @@ class Control:
     def send(self, worker, frame):
         """False: that worker is not connected, or its queue is full."""
         try:
-            self.socket.send_multipart((identity(worker), frame), zmq.NOBLOCK)
+            self.socket.send_multipart((IDENTITIES[worker], frame), NOBLOCK)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
@@ -76,27 +81,13 @@ class Control:
         if self.socket.closed:
             return
         frames = 0
-        while frames < WAKE_FRAMES:
-            try:
-                parts = self.socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                break
+        while frames < WAKE_FRAMES and self.socket.getsockopt(EVENTS) & POLLIN:
+            parts = self.socket.recv_multipart(NOBLOCK)
             frames += 1
-            worker = worker_of(parts[0])
+            worker = WORKERS.get(parts[0])
             if worker is not None and len(parts) == 2:
                 self.on_frame(worker, parts[1])
         if frames:
             self.on_drained()
             self._schedule()
 
-
-def identity(worker):
-    """The worker's name on the socket (its first octet must not be 0)."""
-    return b"w%d" % worker
-
-
-def worker_of(name):
-    """The index in a name; None: not one of ours."""
-    if name[:1] == b"w" and name[1:].isdigit() and len(name) <= 3 and int(name[1:]) < WORKERS_MAX:
-        return int(name[1:])
-    return None

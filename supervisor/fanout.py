@@ -141,7 +141,7 @@ class Fanout:
                 place = (self.journal.epoch, self.journal.sequence, peer.parts_sent)
                 self._send(worker, wire.encode([wire.SNAPSHOT_END, *place]))
                 return
-            if not self._send(worker, wire.encode([wire.SNAPSHOT_PART, peer.parts_sent, entries])):
+            if not self._send(worker, wire.encode_part(peer.parts_sent, entries)):
                 return
             peer.parts_sent += 1
 

@@ -17,36 +17,48 @@ class Journal:
         self.sequence = loaded.sequence
         self.key = loaded.key
         self.ring = []          # encoded entries, the last of them number self.sequence
-        self.pending = []       # entries proposed since the last commit
+        self.pending = []       # encoded entries proposed since the last commit
+        self.changes = []       # those of them that change no bindings, as lists
         self.settings = None    # the newest ENTRY_SETTINGS of this life
         self.generation = 0
         self.sets = None        # the newest sets of this life, with the states as they are now
         self.states = {}        # destination id -> its row in self.sets
-        for entry in loaded.entries:
-            if entry[0] == wire.ENTRY_BINDINGS:
-                table.apply(entry)
-            if entry[1]:
-                self._remember([wire.encode(entry)])
+        for blob in loaded.blobs:
+            table.apply(blob.entries, blob.shift_ms)
+            if blob.numbered:
+                self._remember(blob.entries.split())
+
+    def next_sequence(self):
+        """The number that the next proposal gets."""
+        return self.sequence + len(self.pending) + 1
 
     def propose(self, entry):
-        """Adds one entry to the next commit and gives it its number."""
-        entry[1] = self.sequence + len(self.pending) + 1
-        self.pending.append(entry)
+        """Adds one entry, a list, to the next commit and gives it its number."""
+        entry[1] = self.next_sequence()
+        self.pending.append(wire.encode(entry))
+        if entry[0] != wire.ENTRY_BINDINGS:
+            self.changes.append(entry)
+
+    def propose_bindings(self, encoded):
+        """The same for encoded ENTRY_BINDINGS that have their numbers already, from next_sequence() on."""
+        self.pending += encoded
 
     def commit(self):
         """Writes what was proposed, then applies it: (first sequence, encoded entries).
 
         Where the store fails (StoreError) nothing happened: the proposals are dropped, their numbers are free again.
         """
-        entries, self.pending = self.pending, []
+        encoded, self.pending = self.pending, []
+        changes, self.changes = self.changes, []
         first = self.sequence + 1
-        if not entries:
+        if not encoded:
             return first, []
-        encoded = [wire.encode(entry) for entry in entries]
-        self.store.append(encoded, first, first + len(entries) - 1)
-        for entry in entries:
+        blob = wire.encode_entries(encoded)
+        self.store.append(blob, first, first + len(encoded) - 1)
+        self.table.apply(wire.decode_entries(blob))
+        for entry in changes:
             self._apply(entry)
-        self.sequence += len(entries)
+        self.sequence += len(encoded)
         self._remember(encoded)
         return first, encoded
 
@@ -67,10 +79,9 @@ class Journal:
                 wire.encode([wire.ENTRY_DESTINATIONS, self.sequence, self.generation, self.sets])]
 
     def _apply(self, entry):
+        """What an entry says that changes no bindings."""
         kind = entry[0]
-        if kind == wire.ENTRY_BINDINGS:
-            self.table.apply(entry)
-        elif kind == wire.ENTRY_STATE:
+        if kind == wire.ENTRY_STATE:
             row = self.states.get(entry[2])
             if row is not None:
                 row[-1] = entry[3]

@@ -6,15 +6,13 @@ import time
 from sipcore import wire
 from supervisor.fanout import Fanout
 from supervisor.journal import Journal
-from supervisor.location import Refusal
 from supervisor.stores import StoreError
 
 BATCH_ENTRIES = wire.ENTRIES_MAX  # proposals after which a wake commits without waiting for its end
 SWEEP_SLOTS = 4_000               # of the table to a sweep: 0.2 ms; at 5 a second 1,000,000 AORs in two minutes
-FOLD_ENTRIES = 2_000              # of the log to a sweep: 10 ms that REGISTERs wait; 10,000 changes a second
 WHO_MS = 1_000                    # between two questions to a worker that does not say HELLO
 
-STORE_FAILED = Refusal(503, b"Store Unavailable")
+STORE_FAILED = (503, b"Store Unavailable")
 logger = logging.getLogger("viaduct.log")
 
 
@@ -59,6 +57,10 @@ class Log:
         else:
             self.fanout.applied(worker, *value[1:])
 
+    def unsettled(self):
+        """Whether there is something to flush."""
+        return bool(self.journal.pending or self.refused)
+
     def flush(self):
         """Commits what the wake brought and sends it out. Where the store fails, the operations are refused."""
         proposed = self.journal.pending
@@ -68,9 +70,9 @@ class Log:
                 self.store_failing = False
                 logger.warning("the store works again")
         except StoreError as error:
-            for entry in proposed:
+            for entry in map(wire.decode_entry, proposed):
                 if entry[0] == wire.ENTRY_BINDINGS and entry[2] != wire.ORIGIN_SUPERVISOR:
-                    self._refuse(entry[2], entry[3], STORE_FAILED)
+                    self._refuse(entry[2], [[entry[3], *STORE_FAILED]])
             self._store_failed(error)
         self.registrations.settle()
         self.fanout.pump()
@@ -91,18 +93,20 @@ class Log:
 
     def remove(self, aor, contact=None):
         """Takes one contact, or all, of an AOR away by the operator's hand; whether there was one. StoreError."""
+        self.flush()
         entry = self.registrations.remove(aor, self.clock(), contact)
         if entry is not None:
             self._publish(entry)
         return entry is not None
 
     def sweep(self, now_ms):
-        """A bounded step of housekeeping: removes what expired, folds the store's log. Call five times a second."""
+        """A bounded step of housekeeping: removes what expired, keeps the store small. Call five times a second."""
+        self.flush()
         for entry in self.registrations.sweep(now_ms, SWEEP_SLOTS):
             self.journal.propose(entry)
         self.flush()
         try:
-            self.store.fold(FOLD_ENTRIES)
+            self.store.keep(self.registrations.table, self.journal.sequence)
         except StoreError as error:
             self._store_failed(error)
 
@@ -124,13 +128,11 @@ class Log:
             self.send(worker, wire.encode([wire.WHO]))
 
     def _evaluate(self, worker, ops):
-        now_ms = self.clock()
-        for op in ops:
-            outcome = self.registrations.evaluate(op, worker, now_ms)
-            if isinstance(outcome, Refusal):
-                self._refuse(worker, op[0], outcome)
-            else:
-                self.journal.propose(outcome)
+        sequence = self.journal.next_sequence()
+        entries, refused = self.registrations.evaluate(ops, worker, self.clock(), sequence)
+        self.journal.propose_bindings(entries)
+        if refused:
+            self._refuse(worker, refused)
         if len(self.journal.pending) >= BATCH_ENTRIES:
             self.flush()
 
@@ -143,8 +145,8 @@ class Log:
             self.registrations.settle()
         self.fanout.pump()
 
-    def _refuse(self, worker, op_id, refusal):
-        self.refused.setdefault(worker, []).append([op_id, refusal.status, refusal.phrase])
+    def _refuse(self, worker, refused):
+        self.refused.setdefault(worker, []).extend(refused)
 
     def _store_failed(self, error):
         if not self.store_failing:  # one line for an outage, not one a batch

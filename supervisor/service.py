@@ -23,6 +23,7 @@ from supervisor.prober import Prober
 from supervisor.rundir import LAST_GOOD, STATES
 from supervisor.stores import StoreError, open_store
 
+GATHER_S = 0.002                  # from a worker's operations to their commit: all workers send at the same moments
 TICK_S = 0.2                      # between two looks at the loads and two sweeps of the tables
 UNSPECIFIED = {4: "0.0.0.0", 6: "::"}
 logger = logging.getLogger("viaduct.supervisor")
@@ -45,6 +46,7 @@ class Supervisor:
         self.page = Page(launch.page_fd)
         self.metrics = Metrics(self.page, launch.workers)
         self.control = None
+        self.gathering = None  # the timer of the next commit
         self.prober = Prober(self._probed, probe_addresses(launch.listeners), host_of(launch.listeners),
                              user_agent=self.settings["edge"]["user_agent"])
         admin = self.settings["admin"]
@@ -56,7 +58,7 @@ class Supervisor:
         self.log.publish_settings(self.settings)
         self.prober.start()
         await self._first_list()
-        self.control = Control(self.launch.control, self.log.on_frame, self.log.flush)
+        self.control = Control(self.launch.control, self.log.on_frame, self._drained)
         await self.admin.start()
         self._watch()
         self.launch.ready()
@@ -80,11 +82,21 @@ class Supervisor:
         asyncio.get_running_loop().remove_reader(self.launch.life_fd)
         self.prober.stop()
         await self.admin.stop()
+        self.log.flush()
         self.control.close()
         self.log.close()
 
     def _send(self, worker, frame):
         return self.control is not None and self.control.send(worker, frame)
+
+    def _drained(self):
+        """The frames that were there are taken; what they want committed waits for those of the other workers."""
+        if self.log.unsettled() and self.gathering is None:
+            self.gathering = asyncio.get_running_loop().call_later(GATHER_S, self._gathered)
+
+    def _gathered(self):
+        self.gathering = None
+        self.log.flush()
 
     def _tick(self):
         self.page.supervisor_heartbeat_ms = now_ms = monotonic_ms()

@@ -14,6 +14,7 @@ from workers import launch as launches
 from workers.control import Control
 from workers.logs import Log, unhurried
 from workers.loop import WAKE_PYTHON, WAKE_REGISTERS, Engine
+from workers.outstanding import Outstanding
 from workers.registrar import Registrar
 from workers.replica import (
     EVENT_ACKNOWLEDGED,
@@ -44,11 +45,14 @@ class Worker:
         self.table = LocationTable()
         self.engine = Engine(launch, page, dispatcher, self.table, log_fd)
         self.control = Control(launch.control, launch.index)
-        self.replica = Replica(launch.index, os.getpid(), self.table, dispatcher)
-        self.registrar = Registrar(self.engine, self.replica, self.table)
+        self.outstanding = Outstanding(os.getpid())
+        self.replica = Replica(launch.index, os.getpid(), self.table, dispatcher, self.outstanding)
+        self.registrar = Registrar(self.outstanding)
+        self.engine.attach(self.registrar)
         self.serving = False
         self.stop_ms = None  # when to be gone, once told to stop
         self.signals = signal_pipe()
+        os.set_blocking(launch.life_fd, False)
         for fd in (self.control.fd, self.signals, launch.life_fd):
             self.engine.watch(fd)
 
@@ -57,8 +61,7 @@ class Worker:
         while self.stop_ms is None or (self.engine.unanswered and monotonic_ms() < self.stop_ms):
             flags = self.engine.poll()
             if flags & WAKE_REGISTERS:
-                for register in self.engine.take_registers():
-                    self.registrar.take(*register)
+                self.outstanding.release()
             if flags & WAKE_PYTHON:
                 self._signals()
             self._exchange()
@@ -135,7 +138,6 @@ def read_ready(fd):
 
 def arbiter_gone(life_fd):
     """The pipe's other end lives in the arbiter alone: an end of file is its end."""
-    os.set_blocking(life_fd, False)
     try:
         return os.read(life_fd, 1) == b""
     except BlockingIOError:

@@ -7,9 +7,11 @@ from sipcore.dispatcher cimport Dispatcher
 from sipcore.edits cimport Edits
 from sipcore.endpoint cimport Endpoint
 from sipcore.hashing cimport HashKey
-from sipcore.location cimport Location
+from sipcore.location cimport AOR_MAX, Location
 from sipcore.message cimport Message
+from sipcore.packed cimport Packer
 from workers.datagram cimport Outbox
+from workers.outstanding cimport Operations
 from workers.pace cimport Pace
 from workers.transactions cimport Transactions
 
@@ -19,8 +21,7 @@ cdef enum:
     HOST_MAX = 128
     PREFIX_MAX = 160
     PARKED_MAX = 4096      # datagrams that wait for the first snapshot; a second's worth at the rate of a busy worker
-    REGISTERS_MAX = 8192   # REGISTERs that wait for Python; beyond, 503
-    REGISTERS_PACE_MS = 10 # between two batches of them: a frame, a commit and a wake-up are shared by all that come meanwhile
+    REGISTERS_PACE_MS = 20 # between two batches of them: a frame, a commit and a wake-up are shared by all that come meanwhile
     ENDED_MAX = 8192       # dialogs whose end was counted and may be told again by a second BYE: seconds of them at the highest rate
     CALL_LINES_MAX = 65536 # octets of call lines kept until the batch boundary
 
@@ -64,9 +65,16 @@ cdef struct Parked:
     uint32_t length
     uint8_t data[1]
 
-cdef struct Register:              # a REGISTER's transaction, for Python
-    uint32_t transaction
-    uint32_t generation
+cdef struct Registry:              # what the registrar knows (workers/registrar)
+    int64_t default_s
+    int64_t least_s
+    int64_t most_s
+    Operations* operations         # that wait for the log; NULL: nobody keeps them, REGISTERs are refused
+    int64_t released_ms            # when operations last went to the log: the next ones wait for each other
+    uint32_t held                  # operations that wait so
+    Packer operation               # the one in hand
+    Packer headers                 # whole header lines for the answer in hand
+    uint8_t aor[AOR_MAX]           # of the request in hand
 
 cdef struct Edge:
     uint32_t worker
@@ -103,9 +111,7 @@ cdef struct Edge:
     Parked* parked_first
     Parked* parked_last
     uint32_t parked
-    int64_t registers_ms           # when Python last took REGISTERs: the next ones wait for each other
-    uint32_t register_count
-    Register registers[REGISTERS_MAX]
+    Registry registry
     uint64_t ended[ENDED_MAX]      # keys of dialogs whose BYE was counted, by the key's low bits
     uint32_t call_lines_length
     uint8_t call_lines[CALL_LINES_MAX]

@@ -6,7 +6,8 @@ from libc.string cimport memcpy, memset
 from posix.unistd cimport close, write
 
 from sipcore.counters cimport (
-    COUNT_BATCHES, COUNT_HEARTBEAT_MS, COUNT_INBOX_IN, COUNT_LIVE, COUNT_LOG_DROPPED, COUNT_PID, COUNT_TRANSACTIONS, Page, count,
+    COUNT_BATCHES, COUNT_HEARTBEAT_MS, COUNT_INBOX_IN, COUNT_LIVE, COUNT_LOG_DROPPED, COUNT_PID, COUNT_REGISTERS, COUNT_TRANSACTIONS,
+    Page, count,
 )
 from sipcore.dispatcher cimport DispatcherTable
 from sipcore.endpoint cimport Endpoint
@@ -19,14 +20,14 @@ from workers.edge cimport (
 )
 from workers.forward cimport edge_flush
 from workers.pace cimport pace_stalled, pace_start, pace_turn, pace_until_ns
+from workers.registrar cimport Registrar
 from workers.router cimport router_datagram, router_send_failures, router_timers, router_unpark, router_unreachable
 from workers.sockets cimport (
     CLOCK_MONOTONIC, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLERR, EPOLLIN, POLLOUT, TIMER_ABSTIME,
     clock_gettime, clock_nanosleep, epoll_create1, epoll_ctl, epoll_event,
     epoll_wait, poll, pollfd, timespec,
 )
-from workers.transactions cimport Transaction, transactions_start, transactions_stop
-from workers.upstream cimport upstream_reply, upstream_request
+from workers.transactions cimport transactions_start, transactions_stop
 
 import os
 
@@ -45,7 +46,7 @@ cdef enum:
 CALL_LEVELS = ("debug", "info")  # at which call lines, which are info, are written
 
 WAKE_PYTHON = 1              # flags that poll() returns: a descriptor added by watch() is ready
-WAKE_REGISTERS = 2           # REGISTERs wait
+WAKE_REGISTERS = 2           # operations wait for the log
 
 
 cdef int64_t monotonic_ms() noexcept nogil:
@@ -58,6 +59,11 @@ cdef int64_t monotonic_ns() noexcept nogil:
     return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
 
 
+cdef inline int64_t registers_due_ms(const Edge* edge) noexcept nogil:
+    """When the operations that wait go on: at the same moments in all workers, so that one commit and one frame serve them all."""
+    return (edge.registry.released_ms // REGISTERS_PACE_MS + 1) * REGISTERS_PACE_MS
+
+
 cdef class Engine:
     """One worker's sockets, tables and transactions.
 
@@ -68,6 +74,7 @@ cdef class Engine:
     cdef Page page
     cdef DispatcherTable dispatcher_table
     cdef LocationTable location_table
+    cdef Registrar registrar
     cdef int epoll
     cdef int log_fd
     cdef int64_t turn_ns     # when the last turn of the loop began
@@ -116,6 +123,8 @@ cdef class Engine:
             transactions_stop(&self.edge.transactions)
             outbox_free(&self.edge.outbox)
             free(self.edge.scratch)
+            free(self.edge.registry.operation.out)
+            free(self.edge.registry.headers.out)
             free(self.edge)
         if self.epoll >= 0:
             close(self.epoll)
@@ -247,34 +256,15 @@ cdef class Engine:
                 waiting += 1
         return waiting
 
-    def take_registers(self):
-        """[(reference, message octets, source endpoint's 24 octets)] of the REGISTERs that wait; answer() takes the reference."""
-        cdef uint32_t i, number
-        cdef Transaction* transaction
-        taken = []
-        for i in range(self.edge.register_count):
-            number = self.edge.registers[i].transaction
-            transaction = &self.edge.transactions.transaction[number]
-            if transaction.generation != self.edge.registers[i].generation or transaction.request == NULL:
-                continue
-            taken.append(((number, transaction.generation), transaction.request.data[:transaction.request.length],
-                          (<const uint8_t*>&transaction.source)[:sizeof(Endpoint)]))
-        self.edge.register_count = 0
-        self.edge.registers_ms = self.edge.now_ms
-        return taken
-
-    def answer(self, reference, int status, bytes phrase, bytes extra=b""):
-        """Answers a REGISTER that take_registers gave out; one that has expired meanwhile is left alone."""
-        cdef uint32_t number = reference[0]
-        cdef const uint8_t* headers = extra
-        if self.edge.transactions.transaction[number].generation != <uint32_t>reference[1]:
-            return
-        request = upstream_request(self.edge, number)
-        if request != NULL:
-            upstream_reply(self.edge, number, request, status, phrase, headers, <uint32_t>len(extra))
+    def attach(self, Registrar registrar not None):
+        """From now on REGISTERs become operations for the log, which the registrar keeps and answers."""
+        self.edge.registry.operations = &registrar.outstanding.operations
+        registrar.edge = self.edge
+        registrar.engine = self
+        self.registrar = registrar
 
     def flush(self):
-        """Sends what answer() queued."""
+        """Sends what the registrar queued."""
         with nogil:
             self._finish_batch()
 
@@ -292,6 +282,7 @@ cdef class Engine:
         cdef int i, got
         cdef int flags = 0
         cdef int64_t now_ns
+        cdef uint64_t registers
         cdef int64_t until_ms = monotonic_ms() + WAIT_MAX_MS
         while flags == 0:
             got = self._wait(events, until_ms)
@@ -299,6 +290,7 @@ cdef class Engine:
             edge.now_ms = now_ns // 1000000
             self.taken = 0
             self.left = False
+            registers = edge.counter[<int>COUNT_REGISTERS]
             for i in range(got):
                 if events[i].data.u32 == TAG_PYTHON:
                     flags |= 1
@@ -313,10 +305,12 @@ cdef class Engine:
             self._finish_batch()
             if edge.now_ms - self.turn_ns // 1000000 > LATE_MS:
                 pace_stalled(&edge.pace)
-            pace_turn(&edge.pace, self.taken, self.left, edge.now_ms)
+            pace_turn(&edge.pace, self.taken, <uint32_t>(edge.counter[<int>COUNT_REGISTERS] - registers), self.left, edge.now_ms)
             self.turn_ns = now_ns
-            if edge.register_count and edge.now_ms - edge.registers_ms >= REGISTERS_PACE_MS:
+            if edge.registry.held and edge.now_ms >= registers_due_ms(edge):
                 flags |= 2
+                edge.registry.held = 0
+                edge.registry.released_ms = edge.now_ms
             if edge.now_ms >= until_ms or edge.call_lines_length > CALL_LINES_MAX // 2:
                 break
         edge.counter[<int>COUNT_HEARTBEAT_MS] = <uint64_t>edge.now_ms
@@ -340,8 +334,8 @@ cdef class Engine:
     cdef int _wait_ms(self, int64_t until_ms) noexcept nogil:
         """Until the next timer's tick, or until_ms; 0 where it is past."""
         cdef int64_t now_ms = monotonic_ms()
-        if self.edge.register_count and until_ms > self.edge.registers_ms + REGISTERS_PACE_MS:
-            until_ms = self.edge.registers_ms + REGISTERS_PACE_MS
+        if self.edge.registry.held:
+            until_ms = min(until_ms, registers_due_ms(self.edge))
         if until_ms <= now_ms:
             return 0
         return <int>timers_wait(&self.edge.transactions.wheel, now_ms, until_ms - now_ms)

@@ -7,7 +7,7 @@ cdef enum:
 
 cdef void pace_start(Pace* pace, int64_t now_ms) noexcept nogil:
     pace.window_ms = now_ms
-    pace.taken = 0
+    pace.taken = pace.registers = 0
     pace.emptied = pace.left = pace.gathering = False
     pace_stalled(pace)
 
@@ -17,17 +17,19 @@ cdef void pace_stalled(Pace* pace) noexcept nogil:
     pace.admitted = PACE_ALL
 
 
-cdef void pace_turn(Pace* pace, uint32_t taken, bint left, int64_t now_ms) noexcept nogil:
+cdef void pace_turn(Pace* pace, uint32_t taken, uint32_t registers, bint left, int64_t now_ms) noexcept nogil:
     cdef int64_t elapsed_ms = now_ms - pace.window_ms
     pace.taken += taken
+    pace.registers += registers
     pace.left = left
     pace.emptied |= not left
     if elapsed_ms < PACE_WINDOW_MS:
         return
-    pace.gathering = <uint64_t>pace.taken * pace.coalesce_us >= <uint64_t>PACE_GATHER * 1000 * <uint64_t>elapsed_ms
+    pace.gap_us = pace.coalesce_us * (PACE_PATIENCE if pace.registers == pace.taken else 1)
+    pace.gathering = <uint64_t>pace.taken * pace.gap_us >= <uint64_t>PACE_GATHER * 1000 * <uint64_t>elapsed_ms
     _admit(pace)
     pace.window_ms = now_ms
-    pace.taken = 0
+    pace.taken = pace.registers = 0
     pace.emptied = not left
 
 
@@ -52,9 +54,9 @@ cdef class Pacer:
         pace_start(&self.pace, now_ms)
         self.pace.coalesce_us = coalesce_us
 
-    def turn(self, uint32_t taken, bint left, int64_t now_ms):
-        """What one turn of the loop read, and whether it left something in a socket."""
-        pace_turn(&self.pace, taken, left, now_ms)
+    def turn(self, uint32_t taken, bint left, int64_t now_ms, uint32_t registers=0):
+        """What one turn of the loop read, whether it left something in a socket, and how much of it was REGISTERs."""
+        pace_turn(&self.pace, taken, registers, left, now_ms)
 
     def stalled(self):
         """Nobody served for a while."""

@@ -1,202 +1,296 @@
 """REGISTER (RFC 3261 10.3): what the worker judges alone, the operation for the log, the answer when it comes back."""
 
-import time
-
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
+from libc.string cimport strlen
 
 from sipcore.address cimport Address, address_param, address_parse
+from sipcore.entries cimport Contact, Operation, packer_operation
 from sipcore.headers cimport HDR_CONTACT, HDR_EXPIRES, HDR_REQUIRE, HDR_USER_AGENT
-from sipcore.location cimport AOR_MAX, CONTACT_MAX
-from sipcore.message cimport Header, Message, message_find, message_next, message_parse
-from sipcore.slices cimport Slice, slice_number, slice_of
+from sipcore.location cimport AOR_MAX, CONTACT_MAX, Binding, Record, binding_texts, location_find
+from sipcore.message cimport Header, Message, message_find, message_next
+from sipcore.packed cimport Octets, Packer, Reader, packer_raw, reader_octets, reader_of
+from sipcore.slices cimport DECIMAL_MAX, Slice, bytes_eq, decimal_put, slice_number, slice_of
 from sipcore.uri cimport SCHEME_SIP, SCHEME_SIPS, Uri, uri_aor, uri_parse
+from workers.edge cimport Name, Registry
+from workers.outstanding cimport Operations, Waiting, operations_add, operations_drop, operations_find
+from workers.sockets cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from workers.transactions cimport Transaction
+from workers.upstream cimport upstream_reply, upstream_request
 
 CONTACTS_MAX = 32          # in one REGISTER; a phone has one to three
+cdef uint32_t CONTACTS_MOST = CONTACTS_MAX
 cdef uint64_t EXPIRES_MOST = 1000000000000000  # seconds; with more digits it is no number of them
 
 cdef enum:
     AGENT_MAX = 128        # octets of the User-Agent that are kept with a binding
     Q_DEFAULT = 1000       # RFC 3261 10.2.1.2 gives none: 1 in thousandths
     ABSENT = -1
+    QUOTE = 34
+
+cdef struct Verdict:
+    int status             # 0: an operation for the log
+    const char* phrase
+
+cdef Verdict FINE = Verdict(0, NULL)
 
 
-class Rejected(Exception):
-    """status, phrase, and whole header lines for the answer."""
+cdef int64_t monotonic_ms() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <int64_t>now.tv_sec * 1000 + now.tv_nsec // 1000000
 
-    def __init__(self, status, phrase, headers=b""):
-        super().__init__(status, phrase)
-        self.status, self.phrase, self.headers = status, phrase, headers
+
+cdef inline void put_text(Packer* packer, const char* text) noexcept nogil:
+    packer_raw(packer, text, <uint32_t>strlen(text))
+
+
+cdef inline void put_number(Packer* packer, uint32_t number) noexcept nogil:
+    cdef uint8_t digits[DECIMAL_MAX]
+    packer_raw(packer, digits, decimal_put(digits, number))
+
+
+cdef inline Octets piece_of(const uint8_t* data, Slice piece) noexcept nogil:
+    return Octets(data + piece.start, piece.length)
+
+
+cdef inline Octets unquoted(Octets text) noexcept nogil:
+    """A quoted string without its quotes, its escapes left as they stand."""
+    if text.length > 1 and text.data[0] == QUOTE and text.data[text.length - 1] == QUOTE:
+        return Octets(text.data + 1, text.length - 2)
+    return text
+
+
+cdef Octets first_value(const Message* request, int id) noexcept nogil:
+    """The first value of a header; empty where absent."""
+    cdef const Header* header = message_find(request, id)
+    if header == NULL:
+        return Octets(request.data, 0)
+    return Octets(request.data + header.value, header.value_length)
+
+
+cdef int64_t header_expires(const Message* request) noexcept nogil:
+    """The Expires header's seconds; ABSENT where there is none, or none that makes sense (then the default, 10.3 step 7)."""
+    cdef const Header* header = message_find(request, HDR_EXPIRES)
+    if header == NULL:
+        return ABSENT
+    return slice_number(request.data, slice_of(header.value, header.value + header.value_length), EXPIRES_MOST)
+
+
+cdef void put_q(Packer* packer, uint16_t q) noexcept nogil:
+    """A q value in thousandths, with its three digits."""
+    put_text(packer, b";q=")
+    put_number(packer, q // 1000)
+    put_text(packer, b".")
+    if q % 1000 < 100:
+        put_text(packer, b"0")
+    if q % 1000 < 10:
+        put_text(packer, b"0")
+    put_number(packer, q % 1000)
+
+
+cdef bint serves(Edge* edge, const uint8_t* host, uint32_t length) noexcept nogil:
+    """Whether we are the registrar of this domain: of any where none is named."""
+    cdef bint named = False
+    cdef const Name* name
+    cdef uint32_t i
+    for i in range(edge.name_count):
+        name = &edge.name[i]
+        if name.domain and bytes_eq(name.host, name.length, host, length):
+            return True
+        named = named or name.domain
+    return not named
+
+
+cdef void list_unsupported(Edge* edge, const Message* request) noexcept nogil:
+    cdef const Header* header = message_find(request, HDR_REQUIRE)
+    while header != NULL:
+        put_text(&edge.registry.headers, b"Unsupported: ")
+        packer_raw(&edge.registry.headers, request.data + header.value, header.value_length)
+        put_text(&edge.registry.headers, b"\r\n")
+        header = message_next(request, header)
+
+
+cdef void list_bindings(Edge* edge, const Octets* aor, int64_t now_ms) noexcept nogil:
+    """The headers of a 200: all current bindings and the time that they have left."""
+    cdef const Record* record = location_find(edge.location, aor.data, aor.length)
+    cdef const Binding* binding = record.bindings if record != NULL else NULL
+    cdef Packer* headers = &edge.registry.headers
+    headers.length = 0
+    while binding != NULL:
+        if binding.expires_ms > now_ms:
+            put_text(headers, b"Contact: <")
+            packer_raw(headers, binding.text, binding.contact_length)
+            put_text(headers, b">;expires=")
+            put_number(headers, <uint32_t>((binding.expires_ms - now_ms + 999) // 1000))
+            if binding.q != Q_DEFAULT:
+                put_q(headers, binding.q)
+            if binding.instance_length:
+                put_text(headers, b";+sip.instance=\"")
+                packer_raw(headers, binding_texts(binding).instance, binding.instance_length)
+                put_text(headers, b"\"")
+            put_text(headers, b"\r\n")
+        binding = binding.next
+
+
+cdef Verdict judge_aor(Edge* edge, const Message* request, Octets* aor) noexcept nogil:
+    """The address-of-record that To names (10.3 step 5), in a domain that we serve; it stands in edge.registry.aor."""
+    cdef Uri uri
+    cdef Slice to = request.to_uri
+    cdef int length
+    cdef uint32_t user
+    if message_find(request, HDR_REQUIRE) != NULL:
+        list_unsupported(edge, request)
+        return Verdict(420, b"Bad Extension")
+    if uri_parse(&uri, request.data, to.start, to.start + to.length) < 0:
+        return Verdict(400, b"Malformed To URI")
+    if (uri.scheme != SCHEME_SIP and uri.scheme != SCHEME_SIPS) or not uri.has_user:
+        return Verdict(400, b"To Is No SIP Address-of-Record")
+    length = uri_aor(request.data, &uri, edge.registry.aor, AOR_MAX)
+    if length < 0:
+        return Verdict(400, b"Address-of-Record Too Long")
+    user = <uint32_t>length
+    while user and edge.registry.aor[user - 1] != 64:  # "@"
+        user -= 1
+    if not serves(edge, edge.registry.aor + user, <uint32_t>length - user):
+        return Verdict(404, b"Domain Not Served Here")
+    aor[0] = Octets(&edge.registry.aor[0], <uint32_t>length if edge.settings.use_domain else user - 1)
+    return FINE
+
+
+cdef Verdict judge_contact(Edge* edge, const uint8_t* data, const Address* address, int64_t header_s, Contact* contact) noexcept nogil:
+    """One contact; its time is its own parameter, the header or the default: 423 below the least, capped above the most."""
+    cdef int64_t asked_s = address.expires if address.expires >= 0 else header_s
+    cdef bint found
+    if address.uri.scheme != SCHEME_SIP and address.uri.scheme != SCHEME_SIPS:
+        return Verdict(400, b"Unsupported Contact Scheme")
+    if address.uri.text.length > CONTACT_MAX:
+        return Verdict(400, b"Contact Too Long")
+    if asked_s < 0:
+        asked_s = edge.registry.default_s
+    if 0 < asked_s < edge.registry.least_s:
+        put_text(&edge.registry.headers, b"Min-Expires: ")
+        put_number(&edge.registry.headers, <uint32_t>edge.registry.least_s)
+        put_text(&edge.registry.headers, b"\r\n")
+        return Verdict(423, b"Interval Too Brief")
+    contact.uri = piece_of(data, address.uri.text)
+    contact.expires_s = <uint32_t>min(asked_s, edge.registry.most_s)
+    contact.q = <uint16_t>(address.q if address.q >= 0 else Q_DEFAULT)
+    contact.instance = unquoted(piece_of(data, address_param(data, address.params, b"+sip.instance", 13, &found)))
+    return FINE
+
+
+cdef Verdict judge_contacts(Edge* edge, const Message* request, Operation* op) noexcept nogil:
+    """The contacts, within the rules of 10.3 steps 6 and 7."""
+    cdef const Header* header = message_find(request, HDR_CONTACT)
+    cdef int64_t header_s = header_expires(request)
+    cdef Address address
+    cdef Verdict verdict
+    cdef uint32_t at, end, values = 0
+    while header != NULL:
+        at = header.value
+        end = header.value + header.value_length
+        while at < end:
+            values += 1
+            if values > CONTACTS_MOST:
+                return Verdict(400, b"Too Many Contacts In One Request")
+            if address_parse(&address, request.data, at, end) < 0:
+                return Verdict(400, b"Malformed Contact")
+            op.star = op.star or address.star
+            if not address.star:
+                verdict = judge_contact(edge, request.data, &address, header_s, &op.contact[op.contacts])
+                if verdict.status:
+                    return verdict
+                op.contacts += 1
+            at = address.end + 1
+        header = message_next(request, header)
+    if op.star and (values > 1 or header_s != 0):
+        return Verdict(400, b"Contact * Needs Expires 0 And No Other Contact")
+    return FINE
+
+
+cdef Verdict judge(Edge* edge, const Message* request, Operation* op) noexcept nogil:
+    """Fills the operation, but for its flow, or says why there is none."""
+    cdef Verdict verdict
+    op.contacts = 0
+    op.star = False
+    op.call_id = piece_of(request.data, request.call_id)
+    op.cseq = request.cseq
+    op.path = Octets(request.data, 0)
+    op.agent = first_value(request, HDR_USER_AGENT)
+    op.agent.length = min(op.agent.length, AGENT_MAX)
+    verdict = judge_aor(edge, request, &op.aor)
+    return verdict if verdict.status else judge_contacts(edge, request, op)
+
+
+cdef void registrar_take(Edge* edge, uint32_t number) noexcept nogil:
+    cdef const Message* request = &edge.message
+    cdef Transaction* transaction = &edge.transactions.transaction[number]
+    cdef Registry* registry = &edge.registry
+    cdef Operation op
+    cdef Verdict verdict
+    registry.headers.length = 0
+    verdict = judge(edge, request, &op)
+    if verdict.status == 0 and op.contacts == 0 and not op.star:
+        # 10.3 step 6: a fetch changes nothing, so the log need not hear of it
+        list_bindings(edge, &op.aor, monotonic_ms())
+        verdict = Verdict(200, b"OK")
+    elif verdict.status == 0:
+        op.flow = <const uint8_t*>&transaction.source
+        registry.operation.length = 0
+        packer_operation(&registry.operation, &op)
+        if registry.operations != NULL and not registry.operation.failed and operations_add(
+                registry.operations, registry.operation.out, registry.operation.length, number, transaction.generation, edge.now_ms):
+            registry.held += 1
+            return
+        put_text(&registry.headers, b"Retry-After: 5\r\n")
+        verdict = Verdict(503, b"Service Unavailable")
+    upstream_reply(edge, number, request, verdict.status, verdict.phrase, registry.headers.out, registry.headers.length)
+
+
+cdef void reply(Edge* edge, const Waiting* waiting, int status, const char* phrase) noexcept nogil:
+    """Answers with registry.headers; a transaction that has expired meanwhile, or that nobody waits in, is left alone."""
+    cdef const Message* request
+    if waiting.transaction >= edge.transactions.transaction_used:
+        return
+    if edge.transactions.transaction[waiting.transaction].generation != waiting.generation:
+        return
+    request = upstream_request(edge, waiting.transaction)
+    if request != NULL:
+        upstream_reply(edge, waiting.transaction, request, status, phrase, edge.registry.headers.out, edge.registry.headers.length)
 
 
 cdef class Registrar:
-    """engine: answers; replica: carries operations to the supervisor; table: the LocationTable to answer from."""
-    cdef object engine
-    cdef object replica
-    cdef object table
-    cdef readonly dict waiting # op_id -> (reference, AOR)
-    cdef frozenset domains
-    cdef bint use_domain
-    cdef int64_t default_s
-    cdef int64_t least_s
-    cdef int64_t most_s
-    cdef Message message       # the request in hand
-    cdef const uint8_t* data   # its octets
-
-    def __init__(self, engine, replica, table):
-        self.engine = engine
-        self.replica = replica
-        self.table = table
-        self.waiting = {}
-        self.domains = frozenset()
+    def __init__(self, Outstanding outstanding not None):
+        self.outstanding = outstanding
 
     def configure(self, settings):
-        """Takes [registrar] and the domains."""
+        """Takes [registrar]; the domains are the engine's."""
         registrar = settings["registrar"]
-        self.use_domain = registrar["use_domain"]
-        self.default_s = registrar["default_expires"]
-        self.least_s = registrar["min_expires"]
-        self.most_s = registrar["max_expires"]
-        self.domains = frozenset(domain.lower().encode() for domain in settings["edge"]["domains"])
+        self.edge.registry.default_s = registrar["default_expires"]
+        self.edge.registry.least_s = registrar["min_expires"]
+        self.edge.registry.most_s = registrar["max_expires"]
 
-    def take(self, reference, bytes octets, bytes flow):
-        """One REGISTER that parsed: answered at once, or an operation for the log."""
-        self.data = octets
-        message_parse(&self.message, self.data, <uint32_t>len(octets))
-        try:
-            aor = self._aor()
-            star, contacts = self._contacts()
-        except Rejected as rejected:
-            self.engine.answer(reference, rejected.status, rejected.phrase, rejected.headers)
-            return
-        if not contacts and not star:
-            self._answer(reference, aor)
-            return
-        op_id = self.replica.submit(aor, self._text(self.message.call_id), self.message.cseq, star, contacts, flow, b"",
-                                    self._header(HDR_USER_AGENT)[:AGENT_MAX])
-        if op_id:
-            self.waiting[op_id] = (reference, aor)
-        else:
-            self.engine.answer(reference, 503, b"Service Unavailable", b"Retry-After: 5\r\n")
-
-    def acknowledged(self, op_id):
-        """The operation came back on the log: it is committed."""
-        waiting = self.waiting.pop(op_id, None)
-        if waiting is not None:
-            self._answer(waiting[0], waiting[1])
-
-    def refused(self, op_id, status, phrase):
-        waiting = self.waiting.pop(op_id, None)
-        if waiting is not None:
-            self.engine.answer(waiting[0], status, phrase)
-
-    cdef bytes _text(self, Slice piece):
-        return self.data[piece.start:piece.start + piece.length]
-
-    cdef bytes _header(self, int id):
-        """The first value of a header; empty where absent."""
-        cdef const Header* header = message_find(&self.message, id)
-        return b"" if header == NULL else self.data[header.value:header.value + header.value_length]
-
-    cdef bytes _aor(self):
-        """The address-of-record that To names (10.3 step 5), in a domain that we serve."""
-        cdef Uri uri
-        cdef Slice to = self.message.to_uri
-        cdef uint8_t out[AOR_MAX]
-        cdef int length
-        if message_find(&self.message, HDR_REQUIRE) != NULL:
-            raise Rejected(420, b"Bad Extension", self._unsupported())
-        if uri_parse(&uri, self.data, to.start, to.start + to.length) < 0:
-            raise Rejected(400, b"Malformed To URI")
-        if (uri.scheme != SCHEME_SIP and uri.scheme != SCHEME_SIPS) or not uri.has_user:
-            raise Rejected(400, b"To Is No SIP Address-of-Record")
-        length = uri_aor(self.data, &uri, out, AOR_MAX)
-        if length < 0:
-            raise Rejected(400, b"Address-of-Record Too Long")
-        aor = <bytes>out[:length]
-        user, _, host = aor.rpartition(b"@")
-        if self.domains and host not in self.domains:
-            raise Rejected(404, b"Domain Not Served Here")
-        return aor if self.use_domain else user
-
-    cdef bytes _unsupported(self):
-        cdef const Header* header = message_find(&self.message, HDR_REQUIRE)
-        lines = []
-        while header != NULL:
-            lines.append(b"Unsupported: %s\r\n" % self.data[header.value:header.value + header.value_length])
-            header = message_next(&self.message, header)
-        return b"".join(lines)
-
-    cdef tuple _contacts(self):
-        """(star, [[uri, expires_s, q, instance, reg_id], ...]) within the rules of 10.3 steps 6 and 7."""
-        cdef const Header* header = message_find(&self.message, HDR_CONTACT)
-        cdef int64_t header_s = self._header_expires()
-        cdef Address address
-        cdef uint32_t at, end
-        cdef bint star = False
-        contacts = []
-        values = 0
-        while header != NULL:
-            at = header.value
-            end = header.value + header.value_length
-            while at < end:
-                values += 1
-                if values > CONTACTS_MAX:
-                    raise Rejected(400, b"Too Many Contacts In One Request")
-                if address_parse(&address, self.data, at, end) < 0:
-                    raise Rejected(400, b"Malformed Contact")
-                star = star or address.star
-                if not address.star:
-                    contacts.append(self._contact(&address, header_s))
-                at = address.end + 1
-            header = message_next(&self.message, header)
-        if star and (values > 1 or header_s != 0):
-            raise Rejected(400, b"Contact * Needs Expires 0 And No Other Contact")
-        return star, contacts
-
-    cdef list _contact(self, const Address* address, int64_t header_s):
-        cdef bint found
-        if address.uri.scheme != SCHEME_SIP and address.uri.scheme != SCHEME_SIPS:
-            raise Rejected(400, b"Unsupported Contact Scheme")
-        if address.uri.text.length > CONTACT_MAX:
-            raise Rejected(400, b"Contact Too Long")
-        instance = self._text(address_param(self.data, address.params, b"+sip.instance", 13, &found))
-        return [self._text(address.uri.text), self._expires_s(address.expires, header_s),
-                address.q if address.q >= 0 else Q_DEFAULT, unquoted(instance), 0]
-
-    cdef int64_t _header_expires(self):
-        """The Expires header's seconds; ABSENT where there is none, or none that makes sense (then the default, 10.3 step 7)."""
-        cdef const Header* header = message_find(&self.message, HDR_EXPIRES)
-        if header == NULL:
-            return ABSENT
-        return slice_number(self.data, slice_of(header.value, header.value + header.value_length), EXPIRES_MOST)
-
-    cdef int64_t _expires_s(self, int64_t own_s, int64_t header_s) except -1:
-        """The contact's own parameter, the header, or the default; 423 below the least, capped above the most."""
-        cdef int64_t asked_s = own_s if own_s >= 0 else header_s
-        if asked_s < 0:
-            asked_s = self.default_s
-        if 0 < asked_s < self.least_s:
-            raise Rejected(423, b"Interval Too Brief", b"Min-Expires: %d\r\n" % self.least_s)
-        return min(asked_s, self.most_s)
-
-    cdef _answer(self, reference, aor):
-        """200 with all current bindings and the time that they have left (10.3 step 8)."""
-        cdef int64_t now_ms = time.monotonic_ns() // 1_000_000
-        cdef int64_t left_ms
-        lines = []
-        for contact, _, _, q, expires_ms, _, instance, *_ in self.table.bindings(aor) or ():
-            left_ms = expires_ms - now_ms
-            if left_ms <= 0:
+    def acknowledged(self, op_ids):
+        """These operations came back on the log, they are committed: 200 with all current bindings (10.3 step 8)."""
+        cdef Operations* operations = &self.outstanding.operations
+        cdef int64_t now_ms = monotonic_ms()
+        cdef Waiting* waiting
+        cdef Reader reader
+        cdef Octets aor
+        for op_id in op_ids:
+            waiting = operations_find(operations, op_id)
+            if waiting == NULL:
                 continue
-            line = b"Contact: <%s>;expires=%d" % (contact, (left_ms + 999) // 1000)
-            if q != Q_DEFAULT:
-                line += b";q=%d.%03d" % divmod(q, 1000)
-            if instance:
-                line += b';+sip.instance="%s"' % instance
-            lines.append(line + b"\r\n")
-        self.engine.answer(reference, 200, b"OK", b"".join(lines))
+            reader = reader_of(waiting.octets, 0, waiting.length)
+            aor = reader_octets(&reader, AOR_MAX)
+            list_bindings(self.edge, &aor, now_ms)
+            reply(self.edge, waiting, 200, b"OK")
+            operations_drop(operations, waiting)
 
-
-def unquoted(bytes text):
-    """A quoted string without its quotes, its escapes left as they stand."""
-    return text[1:len(text) - 1] if len(text) > 1 and text.startswith(b'"') and text.endswith(b'"') else text
+    def refused(self, uint64_t op_id, int status, bytes phrase not None):
+        """The supervisor's verdict on an operation."""
+        cdef Waiting* waiting = operations_find(&self.outstanding.operations, op_id)
+        if waiting != NULL:
+            self.edge.registry.headers.length = 0
+            reply(self.edge, waiting, status, phrase)
+            operations_drop(&self.outstanding.operations, waiting)

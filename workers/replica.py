@@ -6,16 +6,15 @@ on serving what it has. Old bindings stay until a snapshot's end, so a worker th
 
 from sipcore import wire
 
-OUTSTANDING_MAX = 20_000   # operations that wait for the supervisor: a second of a storm; more are refused at once
 REPORT_MS = 1_000          # between two APPLIED where nothing happens
 REPORT_ENTRIES = 1_000     # entries applied before it is said at once: the sender's window (8,000) never runs empty
-RETRY_MS = 2_000           # without an answer: ask again, send an operation again
+RETRY_MS = 2_000           # without an answer: ask again
 SWEEP_SLOTS = 4_000        # of the table to a report: forgets AORs that were long offline; 0.2 ms
 
 # events of feed(), the first element of a tuple
 EVENT_SETTINGS = "settings"          # (.., settings, key)
 EVENT_DESTINATIONS = "destinations"  # (.., generation)
-EVENT_ACKNOWLEDGED = "acknowledged"  # (.., op_id, entry): committed; the table has it
+EVENT_ACKNOWLEDGED = "acknowledged"  # (.., [op_id, ...]): committed; the table has them
 EVENT_REFUSED = "refused"            # (.., op_id, status, phrase)
 EVENT_LIVE = "live"                  # (.., sequence): for the first time the whole table is there
 EVENT_FAULT = "fault"                # (.., sentence): a frame or entry was not understood
@@ -25,17 +24,19 @@ WAITING = "waiting"            # for an answer to HELLO or SNAPSHOT_REQUEST
 SNAPSHOTTING = "snapshotting"
 FOLLOWING = "following"
 
-BAD_ENTRY = (ValueError, TypeError, OverflowError, KeyError, IndexError)
+BAD_ENTRY = (ValueError, TypeError, OverflowError, KeyError, IndexError, MemoryError)
 
 
 class Replica:
-    """worker, pid: who we are. table: a LocationTable. dispatcher: replace(generation, sets), set_state(id, state)."""
+    """worker, pid: who we are. table: a LocationTable. dispatcher: replace(generation, sets), set_state(id, state).
+    outstanding: our operations (workers/outstanding); whoever added them forgets them when they are answered."""
 
-    def __init__(self, worker, pid, table, dispatcher):
+    def __init__(self, worker, pid, table, dispatcher, outstanding):
         self.worker = worker
         self.pid = pid
         self.table = table
         self.dispatcher = dispatcher
+        self.outstanding = outstanding
         self.epoch = 0
         self.sequence = 0
         self.state = WAITING
@@ -43,30 +44,12 @@ class Replica:
         self.whole = False        # the table is all of the log up to self.sequence
         self.parts = 0
         self.filled = False       # the table held something when the snapshot began
-        self.outstanding = {}     # op_id -> [op, when it was last sent, 0: not yet], oldest first
-        self.unsent = []          # op_ids to send, again or for the first time
         self.held = []            # acknowledgements that wait until the table is whole
-        # never those of the worker that died at our place: an entry with its op_id may still be under way
-        self.next_op_id = (pid << 32) + 1
         self.hello_due = False
         self.request_due = False
         self.asked_ms = None      # when HELLO or SNAPSHOT_REQUEST was last sent, or a snapshot's frame last came
         self.reported = (0, 0)    # sequence and parts of the last APPLIED
         self.reported_ms = 0
-
-    def submit(self, *operation):
-        """Queues an operation: the fields of wire.OPS behind its op_id. Returns that, or 0 where too many wait."""
-        if len(self.outstanding) + len(self.held) >= OUTSTANDING_MAX:
-            return 0
-        op_id = self.next_op_id
-        self.next_op_id += 1
-        self.outstanding[op_id] = [[op_id, *operation], 0]
-        self.unsent.append(op_id)
-        return op_id
-
-    def abandon(self, op_id):
-        """Nobody waits for the answer any more."""
-        self.outstanding.pop(op_id, None)
 
     def feed(self, frame):
         """Applies one frame of the supervisor; the list of events, in order. The empty one comes at each connection."""
@@ -90,13 +73,13 @@ class Replica:
             self.hello_due = self.request_due = False
             self.asked_ms = now_ms
             frames.append(wire.encode([wire.HELLO, self.worker, self.pid, *self._place()]))
-            self.unsent = list(self.outstanding)
+            self.outstanding.send_all()
         elif self.request_due or self._overdue(now_ms):
             self.request_due = False
             self.asked_ms = now_ms
             frames.append(wire.encode([wire.SNAPSHOT_REQUEST, *self._place()]))
-        self._retry(now_ms)
-        self._send_ops(frames, now_ms)
+        if self.state != WAITING or self.live:  # else nobody knows us yet; HELLO sends them
+            frames += self.outstanding.frames(now_ms)
         self._report(frames, now_ms)
         return frames
 
@@ -113,9 +96,7 @@ class Replica:
         if kind == wire.DELTA:
             self._delta(value[1], value[2], value[3], events)
         elif kind == wire.REFUSED:
-            for op_id, status, phrase in value[1]:
-                if self.outstanding.pop(op_id, None) is not None:
-                    events.append((EVENT_REFUSED, op_id, status, phrase))
+            events += [(EVENT_REFUSED, *refused) for refused in value[1]]
         elif kind == wire.WHO:
             self.hello_due = True
         elif kind == wire.SNAPSHOT_BEGIN:
@@ -137,8 +118,8 @@ class Replica:
         if number > self.parts:
             self._ask()
         elif number == self.parts:
-            for entry in entries:
-                self._apply(entry, events)
+            self.table.apply(entries)
+            self._apply_others(entries.others, events)
             self.parts += 1
             self.asked_ms = None
 
@@ -176,26 +157,24 @@ class Replica:
                 return
             self._follow(events)
         self.asked_ms = None
-        for entry in entries:
-            if entry[1] == self.sequence + 1:
-                self._apply(entry, events)
-                self.sequence = entry[1]
-            elif entry[1] > self.sequence:
-                self._ask()
-                return
+        before = self.sequence
+        self.sequence, acknowledged, gapless = self.table.follow(entries, before, self.worker)
+        if acknowledged:
+            (events if self.live else self.held).append((EVENT_ACKNOWLEDGED, acknowledged))
+        self._apply_others([entry for entry in entries.others if before < entry[1] <= self.sequence], events)
+        if not gapless:
+            self._ask()
 
-    def _apply(self, entry, events):
-        kind = entry[0]
-        if kind == wire.ENTRY_BINDINGS:
-            self.table.apply(entry)
-            if entry[2] == self.worker and self.outstanding.pop(entry[3], None) is not None:
-                (events if self.live else self.held).append((EVENT_ACKNOWLEDGED, entry[3], entry))
-        elif kind == wire.ENTRY_DESTINATIONS:
-            self._apply_destinations(entry, events)
-        elif kind == wire.ENTRY_STATE:
-            self.dispatcher.set_state(entry[2], entry[3])
-        else:
-            events.append((EVENT_SETTINGS, entry[2], entry[3]))
+    def _apply_others(self, others, events):
+        """Entries that change no bindings."""
+        for entry in others:
+            kind = entry[0]
+            if kind == wire.ENTRY_DESTINATIONS:
+                self._apply_destinations(entry, events)
+            elif kind == wire.ENTRY_STATE:
+                self.dispatcher.set_state(entry[2], entry[3])
+            else:
+                events.append((EVENT_SETTINGS, entry[2], entry[3]))
 
     def _apply_destinations(self, entry, events):
         try:
@@ -209,26 +188,6 @@ class Replica:
         if self.state != WAITING:
             self.state = WAITING
             self.request_due = True
-
-    def _retry(self, now_ms):
-        for op_id, (_, sent_ms) in self.outstanding.items():
-            if sent_ms and now_ms - sent_ms < RETRY_MS:
-                break  # the others were sent later
-            if sent_ms:
-                self.unsent.append(op_id)
-
-    def _send_ops(self, frames, now_ms):
-        if self.state == WAITING and not self.live:
-            return  # nobody knows us yet; HELLO sends them
-        due = [op_id for op_id in dict.fromkeys(self.unsent) if op_id in self.outstanding]
-        self.unsent = []
-        for start in range(0, len(due), wire.OPS_MAX):
-            ops = []
-            for op_id in due[start:start + wire.OPS_MAX]:
-                op = self.outstanding.pop(op_id)[0]
-                self.outstanding[op_id] = [op, now_ms]
-                ops.append(op)
-            frames.append(wire.encode([wire.OPS, ops]))
 
     def _report(self, frames, now_ms):
         state = (self.sequence, self.parts)

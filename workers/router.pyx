@@ -23,12 +23,13 @@ from sipcore.timers cimport TIMER_NONE, timers_due
 from sipcore.uri cimport Uri
 from sipcore.via cimport Via, via_parse
 from workers.datagram cimport INBOX_DATAGRAM, INBOX_UNREACHABLE, NO_BRANCH, SLOT, inbox_send, outbox_put
-from workers.edge cimport PARKED_MAX, REGISTERS_MAX, Parked, edge_random
+from workers.edge cimport PARKED_MAX, Parked, edge_random
 from workers.forward cimport BRANCH_KEY_AT, BRANCH_LENGTH, BRANCH_LISTENER_AT, BRANCH_LOOP_AT, edge_room
 from workers.keys cimport branch_key, loop_key, server_key
 from workers.profile cimport profile_in_dialog, profile_initial, profile_is_us
 from workers.pace cimport pace_admits
 from workers.proxy cimport proxy_timer, proxy_cancel, proxy_response, proxy_unreachable
+from workers.registrar cimport registrar_take
 from workers.transactions cimport FORKS_MAX, NONE, TX_OURS, Transaction, branch_find, transaction_find
 from workers.upstream cimport answer_stateless, upstream_ack, upstream_again, upstream_begin, upstream_timer
 
@@ -324,16 +325,12 @@ cdef bint _passed(const Edge* edge, const Endpoint* source, const Via* via, int6
 
 
 cdef void _register(Edge* edge, const Endpoint* source, uint64_t key) noexcept nogil:
-    cdef uint32_t number
-    if edge.register_count < REGISTERS_MAX:
-        number = upstream_begin(edge, key, source, TX_OURS)
-        if number != NONE:
-            edge.registers[edge.register_count].transaction = number
-            edge.registers[edge.register_count].generation = edge.transactions.transaction[number].generation
-            edge.register_count += 1
-            count(edge.counter, COUNT_REGISTERS)
-            return
-    answer_stateless(edge, source, 503, "Service Unavailable", <const uint8_t*>RETRY_HEADER, 16)
+    cdef uint32_t number = upstream_begin(edge, key, source, TX_OURS)
+    if number == NONE:
+        answer_stateless(edge, source, 503, "Service Unavailable", <const uint8_t*>RETRY_HEADER, 16)
+        return
+    count(edge.counter, COUNT_REGISTERS)
+    registrar_take(edge, number)
 
 
 # --- what waits for the replica ---------------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 A store has
     load() -> Loaded           once, before anything else
-    append(encoded, first_sequence, last_sequence)   commits encoded entries (wire.encode) in one transaction
-    fold(max_entries) -> int   moves the oldest entries of the log into its table of bindings; how many it took
+    append(entries, first_sequence, last_sequence)   commits a blob of entries (wire.encode_entries) in one transaction
+    keep(table, sequence)      a bounded step of housekeeping, some times a second; table is the truth at sequence
     close()
 and keeps the deployment's key. Each raises StoreError. An append that returned survives
 the death of every process.
@@ -19,11 +19,17 @@ class StoreError(Exception):
     """The store cannot be used; the text is one sentence for the operator."""
 
 
+class Blob(NamedTuple):
+    entries: object   # Entries (wire.decode_entries)
+    shift_ms: int     # to be added to the times in them: they may be another boot's
+    numbered: bool    # a piece of this epoch's log; else of an earlier one's, or bindings without numbers
+
+
 class Loaded(NamedTuple):
     epoch: int        # of the log; a new one where monotonic times of its last life mean nothing any more
     sequence: int     # of the last entry committed
     key: bytes        # KEY_OCTETS
-    entries: object   # iterator: bindings as ENTRY_BINDINGS with sequence 0, then the tail of the log in order
+    blobs: object     # iterator of Blob: applied in this order they are the truth
 
 
 def open_store(url):

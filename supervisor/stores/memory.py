@@ -10,11 +10,11 @@ class MemoryStore:
     def load(self):
         return Loaded(secrets.randbits(62) + 1, 0, os.urandom(KEY_OCTETS), iter(()))
 
-    def append(self, encoded, first_sequence, last_sequence):
-        """Nothing to keep."""
+    def append(self, entries, first_sequence, last_sequence):
+        """Nothing to write."""
 
-    def fold(self, max_entries):
-        return 0
+    def keep(self, table, sequence):
+        """Nothing that could grow."""
 
     def close(self):
         """Nothing to give back."""

@@ -17,6 +17,7 @@ from supervisor.log import Log
 from supervisor.stores.memory import MemoryStore
 from supervisor.stores.sqlite import SqliteStore
 from workers import replica as replicas
+from workers.outstanding import Outstanding
 
 WORKERS = 3
 CLIENTS = 40
@@ -97,7 +98,8 @@ class World:
                 client.waiting = None  # its transaction died with the worker; the change may have happened
         self.up[worker].clear()
         self.down[worker].clear()
-        self.replicas[worker] = replicas.Replica(worker, self.pids, LocationTable(), Destinations())
+        self.replicas[worker] = replicas.Replica(worker, self.pids, LocationTable(), Destinations(),
+                                                  Outstanding(self.pids))
         self.reconnect(worker)
 
     def reconnect(self, worker):
@@ -156,11 +158,13 @@ class World:
         assert event[0] != replicas.EVENT_FAULT, event
         if event[0] not in (replicas.EVENT_ACKNOWLEDGED, replicas.EVENT_REFUSED):
             return
-        for client in self.clients:
-            if client.waiting == (worker, event[1]):
-                client.waiting = None
-                assert event[0] == replicas.EVENT_ACKNOWLEDGED, event
-                client.possible = client.possible[-1:]
+        for op_id in event[1] if event[0] == replicas.EVENT_ACKNOWLEDGED else [event[1]]:
+            self.replicas[worker].outstanding.forget(op_id)
+            for client in self.clients:
+                if client.waiting == (worker, op_id):
+                    client.waiting = None
+                    assert event[0] == replicas.EVENT_ACKNOWLEDGED, event
+                    client.possible = client.possible[-1:]
 
     def register(self):
         client = self.random.choice(self.clients)
@@ -171,7 +175,7 @@ class World:
         expires_s = self.random.choice([0, 60, 3600])
         contacts = [[client.contact, expires_s, 1000, b"", 0]]
         operation = [client.aor, client.call_id, client.cseq, False, contacts, bytes(24), b"", b""]
-        op_id = self.replicas[worker].submit(*operation)
+        op_id = self.replicas[worker].outstanding.add(operation, self.now_ms)
         client.waiting = (worker, op_id)
         client.possible.append((client.cseq, self.now_ms + expires_s * 1000) if expires_s else None)
 

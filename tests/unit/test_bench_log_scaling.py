@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks import log_scaling, scaling
 from sipcore.location import LocationTable
+from workers.outstanding import Outstanding
 from workers.replica import Replica
 
 ENTRIES = 60
@@ -20,7 +21,7 @@ def test_every_follower_gets_every_entry(batch):
 
 
 def test_a_replica_follows_to_the_end():
-    bench, replica = log_scaling.Bench(), Replica(1, 1, LocationTable(), log_scaling.Nobody())
+    bench, replica = log_scaling.Bench(), Replica(1, 1, LocationTable(), log_scaling.Nobody(), Outstanding(1))
     bench.register(0, 450, 50)
     meter = log_scaling.Meter()
     assert log_scaling.follow(bench, replica, meter) >= 1 + 1 + 3 + 1  # begin, head, parts of 200, end

@@ -6,14 +6,14 @@ import time
 
 import pytest
 
-from sipcore import wire
 from sipcore.location import LocationTable
+from supervisor.control import IDENTITIES, WORKERS, ControlError
 from supervisor.control import Control as SupervisorControl
-from supervisor.control import ControlError, identity, worker_of
 from supervisor.location import Registrations
 from supervisor.log import Log, monotonic_ms
 from supervisor.stores.sqlite import SqliteStore
 from workers.control import Control as WorkerControl
+from workers.outstanding import Outstanding
 from workers.replica import EVENT_ACKNOWLEDGED, Replica
 
 PATIENCE_S = 5
@@ -186,15 +186,16 @@ def test_a_registration_waits_for_the_next_supervisor_and_is_acknowledged_once(p
                 control.send(frame)
 
         node = Node(path, str(tmp_path / "v.sqlite"))
-        control, replica = WorkerControl(path, 0), Replica(0, 4711, LocationTable(), Destinations())
+        control, replica = WorkerControl(path, 0), Replica(0, 4711, LocationTable(), Destinations(), Outstanding(4711))
         await until(lambda: exchange(control, replica) or replica.live)
         node.close()
-        op_id = replica.submit(b"a@x", b"call", 1, False, [[b"sip:a@h", 60, 1000, b"", 0]], bytes(24), b"", b"")
+        op_id = replica.outstanding.add(
+            [b"a@x", b"call", 1, False, [[b"sip:a@h", 60, 1000, b"", 0]], bytes(24), b"", b""], monotonic_ms())
         exchange(control, replica)
         node = Node(path, str(tmp_path / "v.sqlite"))
         await until(lambda: exchange(control, replica) or replica.sequence == node.log.journal.sequence == 5)
         acknowledged = [event for event in events if event[0] == EVENT_ACKNOWLEDGED]
-        assert [(event[1], event[2][0]) for event in acknowledged] == [(op_id, wire.ENTRY_BINDINGS)]
+        assert [event[1] for event in acknowledged] == [[op_id]]
         assert replica.table.digest() == node.log.registrations.table.digest() != 0
         control.close()
         node.close()
@@ -232,5 +233,5 @@ def test_a_path_that_cannot_be_bound_is_one_sentence():
 
 
 def test_names():
-    assert [worker_of(identity(n)) for n in (0, 63)] == [0, 63]
-    assert [worker_of(name) for name in (b"", b"w", b"w64", b"w-1", b"x1", b"w100", b"\x00abc")] == [None] * 7
+    assert [WORKERS[IDENTITIES[n]] for n in (0, 63)] == [0, 63]
+    assert not any(name in WORKERS for name in (b"", b"w", b"w64", b"w-1", b"x1", b"w100", b"\x00abc"))

@@ -1,6 +1,7 @@
 """Who gets what: windows, gaps, snapshots, losses, with a journal that is real and a network that is a list."""
 
 import pytest
+from log_values import from_supervisor
 
 from sipcore import wire
 from sipcore.location import LocationTable
@@ -22,7 +23,7 @@ class World:
     def send(self, worker, frame):
         if worker in self.refuse:
             return False
-        self.sent.append((worker, wire.decode_from_supervisor(frame)))
+        self.sent.append((worker, from_supervisor(frame)))
         return True
 
     def take(self, worker=0):

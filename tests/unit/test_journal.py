@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from log_values import entries, from_supervisor, lists
 
 from sipcore import wire
 from sipcore.location import LocationTable
@@ -10,7 +11,7 @@ from supervisor import journal
 from supervisor.journal import Journal
 from supervisor.location import Registrations
 from supervisor.log import Log
-from supervisor.stores import Loaded, StoreError
+from supervisor.stores import Blob, Loaded, StoreError
 from supervisor.stores.memory import MemoryStore
 
 FLOW = bytes(24)
@@ -21,7 +22,7 @@ SETS = [[1, 0, [[7, 0, b"sip:d@127.0.0.1", FLOW, 0, 1, 2000, 0]]]]
 class FailingStore(MemoryStore):
     failing = False
 
-    def append(self, encoded, first_sequence, last_sequence):
+    def append(self, entries, first_sequence, last_sequence):
         if self.failing:
             raise StoreError("the disk is full")
 
@@ -42,7 +43,7 @@ def test_a_commit_numbers_stores_applies_and_remembers():
     assert truth.table.find(b"a@x") is None
     first, encoded = truth.commit()
     assert (first, truth.sequence, len(encoded)) == (1, 2, 2)
-    assert [one[1] for one in wire.decode_entries(wire.encode_entries(encoded))] == [1, 2]
+    assert [one[1] for one in lists(encoded)] == [1, 2]
     assert truth.table.counts()["bindings"] == 2
     assert truth.since(0, 10) == encoded
     assert truth.since(1, 10) == encoded[1:]
@@ -72,14 +73,15 @@ def test_the_ring_forgets_its_old_end(monkeypatch):
         truth.commit()
         assert len(truth.ring) <= 12
     assert truth.since(5, 10) is None
-    assert wire.decode_entries(wire.encode_entries(truth.since(28, 10))) == [[3, 29, 7, 28], [3, 30, 7, 29]]
+    assert lists(truth.since(28, 10)) == [[3, 29, 7, 28], [3, 30, 7, 29]]
 
 
 def test_the_tail_of_the_store_fills_ring_and_table():
     class Store(MemoryStore):
         def load(self):
-            entries = [bindings(b"a@x"), bindings(b"b@x", 11), [wire.ENTRY_STATE, 12, 7, 1]]
-            return Loaded(5, 12, bytes(16), iter(entries))
+            blobs = [([bindings(b"a@x")], False), ([bindings(b"b@x", 11), [wire.ENTRY_STATE, 12, 7, 1]], True)]
+            return Loaded(5, 12, bytes(16), (
+                Blob(entries(*values), 0, numbered) for values, numbered in blobs))
 
     truth = Journal(Store(), LocationTable())
     assert (truth.epoch, truth.sequence, truth.table.counts()["bindings"]) == (5, 12, 2)
@@ -94,7 +96,7 @@ def test_the_head_of_a_snapshot_has_the_states_of_now():
                   [wire.ENTRY_STATE, 0, 7, 2], [wire.ENTRY_STATE, 0, 999, 2]):
         truth.propose(entry)
     truth.commit()
-    settings, destinations = wire.decode_entries(wire.encode_entries(truth.head()))
+    settings, destinations = lists(truth.head())
     assert settings == [wire.ENTRY_SETTINGS, 4, SETTINGS, truth.key]
     assert destinations[2:] == [3, [[1, 0, [[*SETS[0][2][0][:7], 2]]]]]
     assert SETS[0][2][0][7] == 0  # the caller's own rows are left alone
@@ -112,7 +114,7 @@ class Wire:
         self.sent.clear()
 
     def send(self, worker, frame):
-        self.sent.append((worker, wire.decode_from_supervisor(frame)))
+        self.sent.append((worker, from_supervisor(frame)))
         return True
 
     def give(self, *frames):
@@ -125,7 +127,7 @@ def test_all_frames_of_a_wake_are_one_commit_and_one_delta():
     commits = []
 
     class Store(MemoryStore):
-        def append(self, encoded, first_sequence, last_sequence):
+        def append(self, entries, first_sequence, last_sequence):
             commits.append((first_sequence, last_sequence))
 
     world = Wire(Store())

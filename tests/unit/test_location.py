@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from log_values import entries, lists
 
 from sipcore import location, wire
 
@@ -17,6 +18,10 @@ def entry(aor, puts=(), removes=(), known_until_ms=1):
     return [wire.ENTRY_BINDINGS, 1, 0, 1, aor, list(puts), list(removes), known_until_ms]
 
 
+def apply(table, *values):
+    table.apply(entries(*values))
+
+
 def contacts(table, aor):
     return [binding["contact"] for binding in table.find(aor)]
 
@@ -24,15 +29,15 @@ def contacts(table, aor):
 def test_unknown_offline_and_bound_are_three_answers():
     table = location.LocationTable()
     assert table.find(b"a@x") is None
-    table.apply(entry(b"a@x", [put(b"sip:a@1")]))
+    apply(table, entry(b"a@x", [put(b"sip:a@1")]))
     assert table.find(b"a@x") == [dict(zip(wire.PUT_FIELDS, put(b"sip:a@1"), strict=True))]
-    table.apply(entry(b"a@x", removes=[b"sip:a@1"]))
+    apply(table, entry(b"a@x", removes=[b"sip:a@1"]))
     assert table.find(b"a@x") == []
 
 
 def test_an_entry_without_changes_makes_no_record():
     table = location.LocationTable()
-    table.apply(entry(b"a@x", removes=[b"sip:a@1"], known_until_ms=0))
+    apply(table, entry(b"a@x", removes=[b"sip:a@1"], known_until_ms=0))
     assert table.find(b"a@x") is None
 
 
@@ -43,7 +48,7 @@ def test_order_is_q_then_newest_then_contact_whatever_the_order_of_arrival():
         table = location.LocationTable()
         shuffled = puts[:]
         random.Random(seed).shuffle(shuffled)
-        table.apply(entry(b"a@x", shuffled))
+        apply(table, entry(b"a@x", shuffled))
         assert contacts(table, b"a@x") == [b"sip:a@1", b"sip:d@1", b"sip:c@1", b"sip:b@1"]
 
 
@@ -63,15 +68,15 @@ def test_order_is_q_then_newest_then_contact_whatever_the_order_of_arrival():
 )
 def test_contacts_compare_by_octets_but_for_scheme_and_host(one, other, same):
     table = location.LocationTable()
-    table.apply(entry(b"a@x", [put(one, updated_ms=1), put(other, updated_ms=2)]))
+    apply(table, entry(b"a@x", [put(one, updated_ms=1), put(other, updated_ms=2)]))
     assert len(table.find(b"a@x")) == (1 if same else 2)
     assert (location.contact_key(one) == location.contact_key(other)) is same
 
 
 def test_a_replaced_binding_takes_its_new_place_and_text():
     table = location.LocationTable()
-    table.apply(entry(b"a@x", [put(b"sip:a@h", updated_ms=5), put(b"sip:b@h", updated_ms=6)]))
-    table.apply(entry(b"a@x", [put(b"sip:a@H", updated_ms=7, call_id=b"c2", cseq=9, agent=b"phone")]))
+    apply(table, entry(b"a@x", [put(b"sip:a@h", updated_ms=5), put(b"sip:b@h", updated_ms=6)]))
+    apply(table, entry(b"a@x", [put(b"sip:a@H", updated_ms=7, call_id=b"c2", cseq=9, agent=b"phone")]))
     first = table.find(b"a@x")[0]
     assert (first["contact"], first["cseq"], first["agent"]) == (b"sip:a@H", 9, b"phone")
     assert table.counts()["bindings"] == 2
@@ -97,14 +102,14 @@ def test_a_replaced_binding_takes_its_new_place_and_text():
 def test_what_breaks_a_limit_is_refused(bad):
     table = location.LocationTable()
     with pytest.raises((ValueError, TypeError, OverflowError)):
-        table.apply(bad)
+        apply(table, bad)
     assert table.counts()["bindings"] == 0
 
 
 def test_the_limits_themselves_fit():
     table = location.LocationTable()
     full = put(b"sip:" + b"a" * 508, call_id=b"c" * 256, path=b"p" * (4096 - 512 - 256))
-    table.apply(entry(b"a" * 256, [full]))
+    apply(table, entry(b"a" * 256, [full]))
     assert table.bindings(b"a" * 256) == [full]
 
 
@@ -113,16 +118,16 @@ def test_many_records_grow_shrink_and_leave_nothing_behind():
     empty = table.memory()
     aors = [b"u%d@x" % n for n in range(5000)]
     for aor in aors:
-        table.apply(entry(aor, [put(b"sip:" + aor)]))
+        apply(table, entry(aor, [put(b"sip:" + aor)]))
     assert table.counts()["bindings"] == len(aors)
     for aor in aors[::2]:
-        table.apply(entry(aor, removes=[b"sip:" + aor]))
+        apply(table, entry(aor, removes=[b"sip:" + aor]))
     while table.counts()["aors"] > len(aors) // 2:
         assert table.expired(now_ms=10, limit=1000) == []
     assert all(table.find(aor) is None for aor in aors[::2])
     assert all(len(table.find(aor)) == 1 for aor in aors[1::2])
     for aor in aors[1::2]:
-        table.apply(entry(aor, removes=[b"sip:" + aor]))
+        apply(table, entry(aor, removes=[b"sip:" + aor]))
     while table.counts()["aors"]:
         table.expired(now_ms=10, limit=1000)
     assert table.memory() == table.counts()["slots"] * 8 >= empty
@@ -131,7 +136,7 @@ def test_many_records_grow_shrink_and_leave_nothing_behind():
 def test_removals_and_returns_do_not_fill_the_table_with_tombstones():
     table = location.LocationTable()
     for n in range(20_000):
-        table.apply(entry(b"u%d@x" % n, known_until_ms=1))
+        apply(table, entry(b"u%d@x" % n, known_until_ms=1))
         table.expired(now_ms=2, limit=2048)
     counts = table.counts()
     assert counts["slots"] <= 2048
@@ -141,7 +146,7 @@ def test_removals_and_returns_do_not_fill_the_table_with_tombstones():
 def test_the_sweep_is_bounded_and_goes_round():
     table = location.LocationTable()
     for n in range(300):
-        table.apply(entry(b"u%d@x" % n, [put(b"sip:u@h", expires_ms=100 if n % 3 else 1000)], known_until_ms=5000))
+        apply(table, entry(b"u%d@x" % n, [put(b"sip:u@h", expires_ms=100 if n % 3 else 1000)], known_until_ms=5000))
     slots = table.counts()["slots"]
     assert len(table.expired(now_ms=500, limit=slots // 8)) < 100
     found = {aor for _ in range(8) for aor, _ in table.expired(now_ms=500, limit=slots // 8)}
@@ -152,13 +157,12 @@ def test_the_sweep_is_bounded_and_goes_round():
 def test_a_snapshot_rebuilds_an_equal_table_and_known_offline_aors():
     table = location.LocationTable()
     for n in range(500):
-        table.apply(entry(b"u%d@x" % n, [put(b"sip:%d@h" % k, q=k, updated_ms=n) for k in range(n % 4)]))
+        apply(table, entry(b"u%d@x" % n, [put(b"sip:%d@h" % k, q=k, updated_ms=n) for k in range(n % 4)]))
     copy = location.LocationTable()
     parts = list(table.snapshot(64))
     assert max(map(len, parts)) <= 64
     for part in parts:
-        for one in part:
-            copy.apply(one)
+        apply(copy, *lists(part))
     assert copy.digest() == table.digest()
     assert copy.counts()["aors"] == 500
     assert all(copy.bindings(b"u%d@x" % n) == table.bindings(b"u%d@x" % n) for n in range(500))
@@ -167,29 +171,28 @@ def test_a_snapshot_rebuilds_an_equal_table_and_known_offline_aors():
 def test_a_snapshot_of_a_table_that_changes_converges_with_the_changes():
     table = location.LocationTable()
     for n in range(400):
-        table.apply(entry(b"u%d@x" % n, [put(b"sip:u@h", updated_ms=n)]))
+        apply(table, entry(b"u%d@x" % n, [put(b"sip:u@h", updated_ms=n)]))
     copy, later = location.LocationTable(), []
     for round_number, part in enumerate(table.snapshot(16)):
-        for one in part:
-            copy.apply(one)
+        apply(copy, *lists(part))
         for n in range(60):  # enough new AORs to lay the slots out anew while the walk goes on
             change = entry(b"new%d-%d@x" % (round_number % 30, n), [put(b"sip:n@h", cseq=round_number)])
-            table.apply(change)
+            apply(table, change)
             later.append(change)
         gone = entry(b"u%d@x" % (round_number * 7 % 400), removes=[b"sip:u@h"])
-        table.apply(gone)
+        apply(table, gone)
         later.append(gone)
     for change in later:
-        copy.apply(change)
+        apply(copy, change)
     assert copy.digest() == table.digest()
 
 
 def test_what_a_second_snapshot_does_not_name_goes_at_its_end():
     table = location.LocationTable()
     for n in range(10):
-        table.apply(entry(b"u%d@x" % n, [put(b"sip:a@h"), put(b"sip:b@h")]))
+        apply(table, entry(b"u%d@x" % n, [put(b"sip:a@h"), put(b"sip:b@h")]))
     table.begin_snapshot()
-    table.apply(entry(b"u1@x", [put(b"sip:a@h")]))
+    apply(table, entry(b"u1@x", [put(b"sip:a@h")]))
     assert len(table.find(b"u2@x")) == 2  # until the end the old bindings serve
     table.end_snapshot()
     assert contacts(table, b"u1@x") == [b"sip:a@h"]
@@ -199,7 +202,7 @@ def test_what_a_second_snapshot_does_not_name_goes_at_its_end():
 def test_the_digest_sees_every_field():
     def digest(aor=b"a@x", **fields):
         table = location.LocationTable()
-        table.apply(entry(aor, [put(b"sip:a@h", **fields)]))
+        apply(table, entry(aor, [put(b"sip:a@h", **fields)]))
         return table.digest()
 
     digests = [digest(), digest(b"b@x"), digest(call_id=b"c2"), digest(cseq=2), digest(q=1), digest(expires_ms=1),
@@ -212,7 +215,7 @@ def test_a_binding_costs_at_most_400_octets():
     table = location.LocationTable()
     for n in range(10_000):
         contact = b"sip:user%06d@192.168.100.100:50600;transport=udp;ob" % n
-        table.apply(entry(b"user%06d@example.com" % n, [
+        apply(table, entry(b"user%06d@example.com" % n, [
             put(contact, call_id=b"3848276298220188511@192.168.100.100", agent=b"Linphone/5.2.1 (belle-sip/5.3)",
                 instance=b"<urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6>")]))
     assert table.memory() / 10_000 <= 400

@@ -33,6 +33,16 @@ def test_a_worker_with_little_to_do_never_waits():
         assert pacer.until_ns(1000) == 0
 
 
+def test_registers_alone_wait_longer_for_each_other():
+    pacer = Pacer(0)
+    for now_ms in range(1, WINDOW_MS + 1):
+        pacer.turn(1, False, now_ms, 1)  # 4 in four milliseconds
+    assert pacer.until_ns(1000) == 8 * 500_000 + 1000
+    for now_ms in range(WINDOW_MS + 1, 2 * WINDOW_MS + 1):
+        pacer.turn(1, False, now_ms, now_ms % 10 > 0)  # a call among them
+    assert pacer.until_ns(1000) == 0
+
+
 def test_a_busy_one_waits_and_stops_waiting():
     pacer = Pacer(0)
     now_ms = run(pacer, 0, 1, taken=8, left=False)

@@ -1,59 +1,54 @@
 """workers.registrar: what one worker judges of a REGISTER by itself, what it hands to the log, what it answers."""
 
+import re
 import time
 
 import pytest
+from log_values import entries, from_worker
 
-from sipcore import endpoint, wire
-from sipcore.location import LocationTable
-from workers.registrar import CONTACTS_MAX, Registrar
+from benchmarks.engine_bench import Bench
+from sipcore import wire
+from workers.registrar import CONTACTS_MAX
 
-FLOW = endpoint.pack("udp", "127.0.0.1", 5070, 0)
-REFERENCE = (3, 1)
 CONTACT = b"Contact: <sip:1000@10.0.0.1:5070>\r\n"
 
 
-class Engine:
-    def __init__(self):
-        self.answers = []
-
-    def answer(self, reference, status, phrase, extra=b""):
-        self.answers.append((reference, status, phrase, extra))
-
-
-class Replica:
-    def __init__(self):
-        self.operations = []
-        self.full = False
-
-    def submit(self, *operation):
-        if self.full:
-            return 0
-        self.operations.append(operation)
-        return len(self.operations)
-
-
 class Field:
-    """A registrar with what it talks to."""
+    """An engine with a phone that registers."""
+
+    fields = []
 
     def __init__(self, domains=(), **registrar):
-        self.engine, self.replica, self.table = Engine(), Replica(), LocationTable()
-        self.registrar = Registrar(self.engine, self.replica, self.table)
         limits = {"default_expires": 600, "min_expires": 60, "max_expires": 3600, "use_domain": True}
-        self.registrar.configure({"registrar": {**limits, **registrar}, "edge": {"domains": list(domains)}})
+        self.bench = Bench(edge={"domains": list(domains)}, registrar={**limits, **registrar})
+        self.phone = self.bench.agent()
+        self.outstanding = self.bench.outstanding
+        Field.fields.append(self)
 
     def take(self, headers=CONTACT, *, to=b"<sip:1000@edge.example>", call_id=b"reg-1", cseq=7):
-        self.registrar.take(REFERENCE, (
-            b"REGISTER sip:edge.example SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5070;branch=z9hG4bK-r\r\n"
+        """One REGISTER, as far as the worker takes it alone; what it hands to the log may go there."""
+        self.phone.send(
+            b"REGISTER sip:edge.example SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK-r%d\r\n"
             b"From: <sip:1000@edge.example>;tag=f\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d REGISTER\r\n%s"
-            b"Content-Length: 0\r\n\r\n" % (to, call_id, cseq, headers)), FLOW)
+            b"Content-Length: 0\r\n\r\n" % (self.phone.address, cseq, to, call_id, cseq, headers))
+        self.outstanding.release()
         return self
 
+    def answer(self):
+        """(status, phrase, the header lines of ours) of the next answer; None where none came."""
+        octets = self.bench.wait(self.phone, 0.02)
+        if octets is None:
+            return None
+        status, phrase = re.match(rb"SIP/2.0 (\d+) ([^\r]*)\r\n", octets).groups()
+        ours = re.findall(rb"(?:Contact|Min-Expires|Unsupported|Retry-After): [^\r]*\r\n", octets)
+        return int(status), phrase, b"".join(ours)
+
     def operation(self):
-        """The one operation that went to the log; nothing was answered yet."""
-        assert self.engine.answers == []
-        (aor, call_id, cseq, star, contacts, flow, path, agent), = self.replica.operations
-        assert (flow, path) == (FLOW, b"")
+        """The one operation that went to the log, behind its number; nothing was answered yet."""
+        assert self.answer() is None
+        (frame,) = self.outstanding.frames(0)
+        ((self.op_id, aor, call_id, cseq, star, contacts, flow, path, agent),) = from_worker(frame)[1]
+        assert (flow, path) == (self.phone.endpoint(), b"")
         return aor, call_id, cseq, star, contacts, agent
 
     def contacts(self):
@@ -61,18 +56,32 @@ class Field:
 
     def refusal(self):
         """(status, the extra headers) of the answer; nothing went to the log."""
-        assert self.replica.operations == []
-        (reference, status, _, extra), = self.engine.answers
-        assert reference == REFERENCE
+        assert len(self.outstanding) == 0
+        status, _, extra = self.answer()
         return status, extra
 
     def bind(self, *puts, aor=b"1000@edge.example"):
-        self.table.apply([wire.ENTRY_BINDINGS, 1, 0, 1, aor, list(puts), [], 10**15])
+        self.bench.location.apply(entries([wire.ENTRY_BINDINGS, 1, 0, 1, aor, list(puts), [], 10**15]))
+
+    def acknowledge(self, *op_ids):
+        self.bench.registrar.acknowledged(op_ids)
+        self.bench.engine.flush()
+
+    def refuse(self, op_id, *verdict):
+        self.bench.registrar.refused(op_id, *verdict)
+        self.bench.engine.flush()
 
 
-def put(contact, left_s=300, q=1000, instance=b""):
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    while Field.fields:
+        Field.fields.pop().bench.close()
+
+
+def put(contact, left_s=300, q=1000, instance=b"", updated_ms=0):
     now_ms = time.monotonic_ns() // 1_000_000
-    return [contact, b"reg-1", 7, q, now_ms + left_s * 1000, FLOW, instance, b"", b"", now_ms]
+    return [contact, b"reg-1", 7, q, now_ms + left_s * 1000, bytes(24), instance, b"", b"", now_ms + updated_ms]
 
 
 class TestTheOperation:
@@ -174,38 +183,54 @@ class TestRefusals:
 
     def test_when_too_many_wait_it_is_503_with_a_time(self):
         field = Field()
-        field.replica.full = True
-        assert field.take().refusal() == (503, b"Retry-After: 5\r\n")
+        while field.outstanding.add([b"a@x", b"c", 1, False, [], bytes(24), b"", b""]):
+            continue
+        assert field.take().answer() == (503, b"Service Unavailable", b"Retry-After: 5\r\n")
 
 
 class TestTheAnswer:
     def test_waits_for_the_log_and_lists_all_bindings_with_their_time(self):
         field = Field().take()
-        assert field.engine.answers == []
-        field.bind(put(b"sip:1000@10.0.0.1:5070"), put(b"sip:b@h2", 61, 500, b"<urn:uuid:1>"), put(b"sip:gone@h", -1))
-        field.registrar.acknowledged(1)
-        (reference, status, phrase, extra), = field.engine.answers
-        assert (reference, status, phrase) == (REFERENCE, 200, b"OK")
-        assert extra.splitlines() == [
+        field.operation()
+        field.bind(put(b"sip:1000@10.0.0.1:5070"), put(b"sip:b@h2", 61, 50, b"<urn:uuid:1>"), put(b"sip:gone@h", -1))
+        field.acknowledge(field.op_id)
+        status, phrase, ours = field.answer()
+        assert (status, phrase) == (200, b"OK")
+        assert ours.splitlines() == [
             b"Contact: <sip:1000@10.0.0.1:5070>;expires=300",
-            b'Contact: <sip:b@h2>;expires=61;q=0.500;+sip.instance="<urn:uuid:1>"']
+            b'Contact: <sip:b@h2>;expires=61;q=0.050;+sip.instance="<urn:uuid:1>"']
 
     def test_is_given_once(self):
         field = Field().take()
-        field.registrar.acknowledged(1)
-        field.registrar.acknowledged(1)
-        field.registrar.refused(1, 503, b"Too Many Bindings")
-        assert len(field.engine.answers) == 1
+        field.operation()
+        field.acknowledge(field.op_id, field.op_id)
+        field.refuse(field.op_id, 503, b"Too Many Bindings")
+        assert field.answer()[0] == 200
+        assert field.answer() is None
+        assert len(field.outstanding) == 0
 
     def test_to_an_operation_that_nobody_here_waits_for_is_none(self):
         field = Field()
-        field.registrar.acknowledged(99)
-        assert field.engine.answers == []
+        field.acknowledge(99)
+        field.refuse(99, 503, b"Too Many Bindings")
+        op_id = field.outstanding.add([b"a@x", b"c", 1, False, [], bytes(24), b"", b""])
+        field.acknowledge(op_id)
+        assert field.answer() is None
 
     def test_of_a_refused_operation_is_the_supervisors_verdict(self):
         field = Field().take()
-        field.registrar.refused(1, 503, b"Too Many Bindings")
-        assert [answer[1:3] for answer in field.engine.answers] == [(503, b"Too Many Bindings")]
+        field.operation()
+        field.refuse(field.op_id, 503, b"Too Many Bindings")
+        assert field.answer() == (503, b"Too Many Bindings", b"")
+
+    def test_of_many_comes_in_one_batch(self):
+        field = Field()
+        for cseq in range(1, 101):
+            field.take(cseq=cseq)
+        op_ids = [op[0] for frame in field.outstanding.frames(0) for op in from_worker(frame)[1]]
+        assert len(op_ids) == 100
+        field.acknowledge(*op_ids)
+        assert [field.answer()[0] for _ in range(100)] == [200] * 100
 
     def test_without_contacts_it_lists_what_is_there_at_once(self):
         """10.3 step 6: a fetch changes nothing, so the log need not hear of it."""

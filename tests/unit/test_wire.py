@@ -2,6 +2,7 @@
 
 import msgpack
 import pytest
+from log_values import from_supervisor, from_worker, lists
 
 from sipcore import location, wire
 
@@ -18,14 +19,14 @@ def op_with(index, value):
 @pytest.mark.parametrize("frame", [[wire.HELLO, 3, 4711, 1 << 62, 17], [wire.OPS, [OP, OP]], [wire.OPS, []],
                                    [wire.SNAPSHOT_REQUEST, 1, 0], [wire.APPLIED, 1, 2, 3]])
 def test_a_worker_frame_comes_back(frame):
-    assert wire.decode_from_worker(wire.encode(frame)) == frame
+    assert from_worker(wire.encode(frame)) == frame
 
 
 @pytest.mark.parametrize("frame", [
     [wire.WHO], [wire.SNAPSHOT_BEGIN, 1, 2], [wire.SNAPSHOT_PART, 3, [ENTRY]], [wire.SNAPSHOT_END, 1, 2, 3],
     [wire.DELTA, 1, 5, [ENTRY, STATE, SETTINGS]], [wire.REFUSED, [[1, 500, b"Request Out Of Order"]]]])
 def test_a_supervisor_frame_comes_back_with_text_as_octets_and_settings_as_str(frame):
-    assert wire.decode_from_supervisor(wire.encode(frame)) == frame
+    assert from_supervisor(wire.encode(frame)) == frame
 
 
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 1000])
@@ -34,7 +35,7 @@ def test_frames_around_encoded_entries_are_the_frames_themselves(count):
     encoded = [wire.encode(entry) for entry in entries]
     assert wire.encode_delta(9, 70_000, encoded) == wire.encode([wire.DELTA, 9, 70_000, entries])
     assert wire.encode_part(300, encoded) == wire.encode([wire.SNAPSHOT_PART, 300, entries])
-    assert wire.decode_entries(wire.encode_entries(encoded)) == entries
+    assert lists(wire.decode_entries(wire.encode_entries(encoded)).split()) == entries
 
 
 @pytest.mark.parametrize("octets", [
@@ -45,7 +46,7 @@ def test_frames_around_encoded_entries_are_the_frames_themselves(count):
     wire.encode([wire.OPS, b"x"]), wire.encode([wire.OPS, [OP] * (wire.OPS_MAX + 1)]),
     *(wire.encode([wire.OPS, [op]]) for op in (
         OP[:-1], 7, op_with(0, -1), op_with(1, "a@x"), op_with(2, None), op_with(3, 1 << 32), op_with(4, 1),
-        op_with(5, b"x"), op_with(5, [OP[5][0]] * (wire.OP_CONTACTS_MAX + 1)), op_with(5, [[b"a", 1 << 31, 0, b"", 0]]),
+        op_with(5, b"x"), op_with(5, [OP[5][0]] * (65)), op_with(5, [[b"a", 1 << 31, 0, b"", 0]]),
         op_with(5, [[b"a", 1, 1001, b"", 0]]), op_with(5, [["a", 1, 1, b"", 0]]), op_with(5, [[b"a", 1]]),
         op_with(6, bytes(23)), op_with(8, 1))),
 ])
