@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 START_LIMIT_S = 20.0  # a loaded machine with two cores needs seconds to import everything
 STOP_LIMIT_S = 10.0  # the arbiter's own bound for a drain is half of it
+SETTLED_S = 0.3  # without a clock tick of CPU: what starts takes all that it can get
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 READY = re.compile(r"viaduct ready\b.*")
 
@@ -104,6 +105,20 @@ class EdgeProcess:
     def children(self) -> dict[int, str]:
         """The children's process ids and command lines, from /proc."""
         return children_of(self.process.pid) if self.process else {}
+
+    def wait_settled(self, within_s: float = START_LIMIT_S) -> None:
+        """Waits until the spares stand by: each is there and sleeps, so that nothing is left of starting."""
+        deadline = time.monotonic() + within_s
+        seen: list[tuple[int, int]] = []
+        while True:
+            spares = [one["pid"] for one in self.state()["children"] if one["role"] == "spare"]
+            now = [(pid, cpu_ticks(pid)) for pid in spares if pid is not None]
+            if now == seen and len(now) == len(spares):
+                return
+            if time.monotonic() > deadline:
+                raise EdgeError(f"the edge runs, but after {within_s:g} s its spares are not ready: {now}")
+            seen = now
+            time.sleep(SETTLED_S)
 
     def workers(self) -> list[int]:
         """Process ids of the workers."""
@@ -220,6 +235,15 @@ def children_of(pid: int) -> dict[int, str]:
                     found[child] = command.strip()
                     found.update(children_of(child))
     return found
+
+
+def cpu_ticks(pid: int) -> int:
+    """CPU that a process has taken, in clock ticks of 10 ms; 0 where it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0
+    return int(fields[11]) + int(fields[12])
 
 
 def wait_gone(pids: Iterable[int], within_s: float) -> list[int]:

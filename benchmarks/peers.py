@@ -93,6 +93,7 @@ class Viaduct(Peer):
 
     def start(self) -> None:
         self.edge.start()
+        self.edge.wait_settled()
 
     def stop(self) -> None:
         for problem in self.edge.stop():
