@@ -134,8 +134,8 @@ KEYS = (
         "ethtool does for a network card): fewer wake-ups, less CPU. A worker with little to do never waits. 0: none "
         "ever does.",
         0, 5000),
-    Key("edge", "max_transactions", "whole", 500000,
-        "Transactions per worker (2.5 KB each while alive, 32 s or more); above it new requests get 503.",
+    Key("edge", "max_transactions", "whole", 1000000,
+        "Transactions per worker (2.5 KB each while alive, then 256 octets for 32 s); above it new requests get 503.",
         1000, 10_000_000, restart=True),
     Key("edge", "user_agent", "text", "",
         "Server header of our own answers; empty: none, which tells scanners nothing.", 0, 127),

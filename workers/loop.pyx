@@ -304,7 +304,7 @@ cdef class Engine:
             router_timers(edge)
             self._finish_batch()
             if edge.now_ms - self.turn_ns // 1000000 > LATE_MS:
-                pace_stalled(&edge.pace)
+                pace_stalled(&edge.pace, edge.now_ms)
             pace_turn(&edge.pace, self.taken, <uint32_t>(edge.counter[<int>COUNT_REGISTERS] - registers), self.left, edge.now_ms)
             self.turn_ns = now_ns
             if edge.registry.held and edge.now_ms >= registers_due_ms(edge):

@@ -6,7 +6,7 @@ cdef enum:
     PACE_WINDOW_MS = 50     # what is judged at a time: long against a scheduler's slice, short against a retransmission
     PACE_GATHER = 4         # datagrams that must be expected in one coalesce_us, or waiting for them saves nothing
     PACE_PATIENCE = 8       # coalesce_us that REGISTERs alone wait for each other: 4 of the 20 ms that their operations do
-    PACE_LATE_WINDOWS = 8   # in a row in which the sockets were never empty: 400 ms of that are more than it can serve
+    PACE_LATE_WINDOWS = 4   # in a row in which the sockets were never empty: 200 ms of that are more than it can serve
     PACE_GRACE_WINDOWS = 40 # more of them after a time in which nobody served (2 s): what waits is to be caught up with, not refused
     PACE_ALL = 65536        # every new request is taken
 
@@ -24,7 +24,7 @@ cdef struct Pace:
 
 cdef void pace_start(Pace* pace, int64_t now_ms) noexcept nogil
 # Nobody served for a while: a worker that was stopped, or the heir of a dead one.
-cdef void pace_stalled(Pace* pace) noexcept nogil
+cdef void pace_stalled(Pace* pace, int64_t now_ms) noexcept nogil
 # After each turn of the loop: how many datagrams it read, how many of them were REGISTERs, and whether it left any.
 cdef void pace_turn(Pace* pace, uint32_t taken, uint32_t registers, bint left, int64_t now_ms) noexcept nogil
 

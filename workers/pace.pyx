@@ -3,22 +3,24 @@
 cdef enum:
     LEAST = PACE_ALL // 64     # the smallest share that is taken: enough to notice that there is room again
     FIRST = PACE_ALL // 2      # taken once it is sure that there are too many
+    STEP = PACE_ALL // 256     # on top, so that a small share does not stay small for long
 
 
 cdef void pace_start(Pace* pace, int64_t now_ms) noexcept nogil:
+    pace.emptied = pace.left = pace.gathering = False
+    pace_stalled(pace, now_ms)
+
+
+cdef void pace_stalled(Pace* pace, int64_t now_ms) noexcept nogil:
     pace.window_ms = now_ms
     pace.taken = pace.registers = 0
-    pace.emptied = pace.left = pace.gathering = False
-    pace_stalled(pace)
-
-
-cdef void pace_stalled(Pace* pace) noexcept nogil:
     pace.late = -PACE_GRACE_WINDOWS
     pace.admitted = PACE_ALL
 
 
 cdef void pace_turn(Pace* pace, uint32_t taken, uint32_t registers, bint left, int64_t now_ms) noexcept nogil:
     cdef int64_t elapsed_ms = now_ms - pace.window_ms
+    cdef int64_t _
     pace.taken += taken
     pace.registers += registers
     pace.left = left
@@ -27,21 +29,23 @@ cdef void pace_turn(Pace* pace, uint32_t taken, uint32_t registers, bint left, i
         return
     pace.gap_us = pace.coalesce_us * (PACE_PATIENCE if pace.registers == pace.taken else 1)
     pace.gathering = <uint64_t>pace.taken * pace.gap_us >= <uint64_t>PACE_GATHER * 1000 * <uint64_t>elapsed_ms
-    _admit(pace)
+    for _ in range(elapsed_ms // PACE_WINDOW_MS):  # one with nothing to do sleeps for several
+        _admit(pace)
     pace.window_ms = now_ms
     pace.taken = pace.registers = 0
     pace.emptied = not left
 
 
 cdef void _admit(Pace* pace) noexcept nogil:
-    """Down by a tenth for a window that was never emptied, up by a twelfth for one that was: it settles near what can be served."""
+    """Down by an eighth for a window that was never emptied, up by about a thirtieth for one that was: it settles where the sockets are
+    empty now and then, so that what is taken is served at once."""
     if pace.emptied:
         pace.late = min(pace.late + 1, 0)
-        pace.admitted = min(<uint32_t>PACE_ALL, pace.admitted + pace.admitted // 12)
+        pace.admitted = min(<uint32_t>PACE_ALL, pace.admitted + pace.admitted // 32 + STEP)
         return
     pace.late += 1
     if pace.admitted < PACE_ALL:
-        pace.admitted = max(<uint32_t>LEAST, pace.admitted - pace.admitted // 10)
+        pace.admitted = max(<uint32_t>LEAST, pace.admitted - pace.admitted // 8)
     elif pace.late >= PACE_LATE_WINDOWS:
         pace.admitted = FIRST
 
@@ -58,9 +62,9 @@ cdef class Pacer:
         """What one turn of the loop read, whether it left something in a socket, and how much of it was REGISTERs."""
         pace_turn(&self.pace, taken, registers, left, now_ms)
 
-    def stalled(self):
+    def stalled(self, int64_t now_ms):
         """Nobody served for a while."""
-        pace_stalled(&self.pace)
+        pace_stalled(&self.pace, now_ms)
 
     def until_ns(self, int64_t turn_ns) -> int:
         """When to look at the sockets after the turn that began at turn_ns; 0: as soon as one is ready."""

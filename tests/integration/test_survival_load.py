@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -13,13 +11,14 @@ from survival import CALLS_RATE, LONGER, child, descriptors, loaded, registered,
 
 from benchmarks.generate import Field, Load
 
-HOGS = 3                # processes that share the worker's core: it gets a quarter, so that callers can offer more
-RAMP = [2_000.0 * 1.3**step for step in range(8)]  # calls a second, until it cannot keep up
+RAMP = [4_000.0 * 1.25**step for step in range(9)]  # calls a second, until it cannot keep up
 RAMP_S = 2.0
 FLOOD_S = 10.0
 FLOOD_DRAIN_S = 20.0    # for an INVITE that waits for its retransmission, 15.5 s after its first at the latest
 STEADY_S = 2.0          # of the flood: by then it has noticed
-FLOOD_MEMORY_MAX = 64 << 20  # octets: what the calls of those seconds keep, and room
+FLOOD_MEMORY_MAX = 256 << 20  # octets: what the calls of those seconds keep, and room
+KEPT_UP_US = 100_000    # p99 of a rate that it keeps up with
+GOODPUT = 0.5           # of the peak at three times as much; each refusal takes about a tenth of what a call takes
 RECOVERY_S = 2.0
 PROMPT_S = 0.2
 PARTS, PART_S = (2, 4.0) if LONGER == 1 else (20, 30.0)  # of a soak
@@ -41,22 +40,16 @@ def phones():
 
 
 @contextmanager
-def crowded(pid):
-    """Others work on the process's core, and this one only on the rest."""
+def apart(pid):
+    """The callers keep off the core of the process, so that they are not what is slow."""
     core, ours = os.sched_getaffinity(pid), os.sched_getaffinity(0)
     if not ours - core:
         pytest.skip("one core only: the callers would be held up with the worker")
-    hogs = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(HOGS)]
+    os.sched_setaffinity(0, ours - core)
     try:
-        for hog in hogs:
-            os.sched_setaffinity(hog.pid, core)
-        os.sched_setaffinity(0, ours - core)
         yield
     finally:
         os.sched_setaffinity(0, ours)
-        for hog in hogs:
-            hog.kill()
-            hog.wait()
 
 
 class Flood:
@@ -83,14 +76,15 @@ class Flood:
 
 
 def sustained(running, field):
-    """The most calls a second that it answers as they come, or a little more than that."""
+    """The most calls a second, of RAMP, that it answers as they come."""
+    kept_up = 0.0
     for rate in RAMP:
-        flood = Flood(running, field, rate, RAMP_S, FLOOD_DRAIN_S)
-        answered = flood.answered(RAMP_S / 4, RAMP_S)
-        flood.ended()
-        if answered < 0.95 * rate:
-            return answered
-    pytest.fail(f"it answers {answered:.0f} calls/s as if it were nothing")
+        result = Flood(running, field, rate, RAMP_S, FLOOD_DRAIN_S).ended()
+        if result.failed or result.requests_again or result.setup_us.p99 > KEPT_UP_US:
+            break
+        kept_up = rate
+    assert kept_up, f"not even {RAMP[0]:.0f} calls/s: {result}"
+    return kept_up
 
 
 def counted(running, name):
@@ -101,9 +95,10 @@ async def test_three_times_the_calls_that_it_can_take(edge, field):
     """It goes on answering nearly as many as it can; the rest are refused with 503 or wait; calm returns soon."""
     # this late, a worker takes answers that wait in its own socket for silence, and would put destinations out of use
     patient = {"passive_failures": 0, "first_response_ms": 10_000}
-    running = await edge(steady(field), edge={"workers": 1}, dispatcher=patient, log={"calls": False})
+    many = {"workers": 1, "max_transactions": 4_000_000}  # that its table is full is another limit
+    running = await edge(steady(field), edge=many, dispatcher=patient, log={"calls": False})
     pid = running.workers()[0]
-    with crowded(pid):
+    with apart(pid):
         peak = sustained(running, field)
         before = resident(pid)
         flood = Flood(running, field, 3 * peak, FLOOD_S, FLOOD_DRAIN_S)
@@ -115,7 +110,7 @@ async def test_three_times_the_calls_that_it_can_take(edge, field):
         after = field.run(running.address, Load("calls", peak / 2, 2.0))
     print(f"{peak:.0f} calls/s at most, {answered:.0f} answered of {3 * peak:.0f}; {result}")
     print(f"{(at_worst - before) >> 20} MB more, an answer took {recovered:.3f} s {RECOVERY_S:g} s later")
-    assert answered >= 0.9 * peak
+    assert answered >= GOODPUT * peak
     assert set(result.status) <= {503}, "a call that was refused was told so"
     assert result.unfinished == 0
     assert at_worst - before < FLOOD_MEMORY_MAX

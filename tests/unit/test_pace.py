@@ -7,7 +7,7 @@ import pytest
 from workers.pace import Pacer
 
 WINDOW_MS = 50
-LATE_MS = 400
+LATE_MS = 200
 WORD = 2**64
 
 
@@ -70,8 +70,7 @@ def test_all_new_requests_are_taken_where_sockets_are_emptied_now_and_then():
 def test_what_a_stalled_worker_finds_is_taken():
     """Refusing the calls that waited would fail them for nothing."""
     pacer, now_ms = settled()
-    pacer.turn(512, True, now_ms + 5000)  # it comes back after five seconds
-    pacer.stalled()
+    pacer.stalled(now_ms + 5000)  # it comes back after five seconds
     now_ms = run(pacer, now_ms + 5000, 2000 // WINDOW_MS, taken=512, left=True)
     assert pacer.share == 1
     run(pacer, now_ms, LATE_MS // WINDOW_MS, taken=512, left=True)
@@ -85,16 +84,24 @@ def test_too_much_for_long_is_refused_in_part_and_less_and_less_is_taken():
     now_ms = run(pacer, now_ms, 1, taken=512, left=True)
     assert pacer.share == 0.5
     now_ms = run(pacer, now_ms, 1, taken=512, left=True)
-    assert 0.4 < pacer.share < 0.5
+    assert 0.4 < pacer.share < 0.45
     run(pacer, now_ms, 200, taken=512, left=True)
     assert 0 < pacer.share < 0.02
 
 
 def test_all_is_taken_again_within_two_seconds():
     pacer, now_ms = settled()
-    now_ms = run(pacer, now_ms, 20, taken=512, left=True)
+    now_ms = run(pacer, now_ms, 10, taken=512, left=True)
     assert pacer.share < 0.3
     run(pacer, now_ms, 2000 // WINDOW_MS, taken=10, left=False)
+    assert pacer.share == 1
+
+
+def test_also_where_the_worker_has_nothing_to_do_meanwhile():
+    pacer, now_ms = settled()
+    now_ms = run(pacer, now_ms, 10, taken=512, left=True)
+    for turn in range(1, 11):  # it sleeps for 200 ms
+        pacer.turn(0, False, now_ms + 200 * turn)
     assert pacer.share == 1
 
 
