@@ -24,6 +24,7 @@ WIDTH = 160  # columns where the output is no terminal
 # Growth: what a point's field becomes in turn.
 SWEEPS: dict[str, tuple[int, ...]] = {"workers": (1, 2, 3, 4), "bindings": (100, 10_000), "destinations": (2, 20, 200)}
 SWEEPS_FULL = {**SWEEPS, "bindings": (100, 10_000, 1_000_000)}
+USUAL = tuple(name for name, peer in PEERS.items() if peer.usual)
 QUIET_LOAD = 0.5  # a load average above which figures are doubtful
 
 
@@ -86,7 +87,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rates", type=rates, default=(1000.0, 3000.0, 8000.0), help="a second (1000,3000,8000)")
     parser.add_argument("--only", type=words(scenarios), default=("micro", "calls", "register", "options"),
                         help=f"of {','.join(scenarios)}")  # fmt: skip
-    parser.add_argument("--peers", type=words(tuple(PEERS)), default=tuple(PEERS), help=f"of {','.join(PEERS)}")
+    parser.add_argument("--peers", type=words(tuple(PEERS)), default=USUAL, help=f"of {','.join(PEERS)}")
     parser.add_argument("--workers", type=int, default=2, help="of each proxy (2)")
     parser.add_argument("--sources", type=int, default=64, help="ports that callers send from; 1 is a trunk (64)")
     parser.add_argument("--destinations", type=int, default=2, help="callees in the dispatcher's list (2)")

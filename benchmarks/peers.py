@@ -37,6 +37,7 @@ class Peer:
     name = ""
     routed = True  # it record-routes
     proxy = True  # it reads SIP, so that any user agent can call through it
+    usual = True  # measured unless others are asked for
     scenarios: tuple[str, ...] = ("calls", "register", "options", "mix")
 
     def __init__(self, destinations: Sequence[str], workers: int = 2, host: str = "127.0.0.1") -> None:
@@ -76,11 +77,16 @@ class Viaduct(Peer):
     """Ours, as `viaduct run` starts it; the store is SQLite, so that a REGISTER is committed before its 200."""
 
     name = "viaduct"
+    kernel_filter = True
 
     def __init__(self, destinations: Sequence[str], workers: int = 2, host: str = "127.0.0.1") -> None:
         super().__init__(destinations, workers, host)
         sections = {
-            "edge": {"listen": [f"udp:{host_port(*self.address)}"], "workers": workers},
+            "edge": {
+                "listen": [f"udp:{host_port(*self.address)}"],
+                "workers": workers,
+                "kernel_filter": self.kernel_filter,
+            },
             "dispatcher": {"probe": False},  # the callees are no media servers, and the peers' do not probe either
             "log": {"level": "warning", "calls": False},
         }
@@ -102,6 +108,14 @@ class Viaduct(Peer):
 
     def pids(self) -> list[int]:
         return measure.family(self.edge.process.pid) if self.edge.process else []
+
+
+class Unsteered(Viaduct):
+    """Ours where the kernel takes no filter: half of what comes reaches the wrong worker first."""
+
+    name = "unsteered"
+    usual = False
+    kernel_filter = False
 
 
 class Server(Peer):
@@ -234,7 +248,7 @@ class Floor(Relay):
     sip = True
 
 
-PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (Relay, Floor, Viaduct, Kamailio, OpenSIPS)}
+PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (Relay, Floor, Viaduct, Unsteered, Kamailio, OpenSIPS)}
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

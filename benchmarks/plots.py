@@ -22,6 +22,7 @@ LOOKS = {
     "floor": ("#666666", "v"),
     "relay": ("#aaaaaa", "x"),
 }
+HELD = 0.99  # of what was offered must be done, or the rate was too much, and what it cost says nothing
 DASHES = ("-", "--", ":", "-.")  # the rates of a sweep
 MEASURES = {"cpu": "CPU, microseconds each", "p99": "99 of 100 answered within, ms"}
 
@@ -60,14 +61,15 @@ def draw_all(report: dict, directory: Path) -> list[Path]:
     for scenario, axis, rows in groups(report["rows"]):
         for measure, title in MEASURES.items():
             path = directory / f"{scenario}-{axis}-{measure}.png"
-            draw(path, curves(rows, axis, measure), f"{scenario}: {title}", axis, caption(report, rows, axis))
+            lines = curves(rows, axis, measure)
+            draw(path, lines, f"{scenario}: {title}", axis, caption(report, rows, axis), orders=measure == "p99")
             paths.append(path)
     return paths
 
 
 def groups(rows: list[dict]) -> Iterator[tuple[str, str, list[dict]]]:
-    """(scenario, axis, rows that done something) for each axis along which a scenario has more than one place."""
-    done = [row for row in rows if not row["failure"] and row["result"]["done"]]
+    """(scenario, axis, rows that held their rate) for each axis along which a scenario has more than one place."""
+    done = [row for row in rows if not row["failure"] and row["result"]["done"] >= HELD * row["result"]["offered"] > 0]
     for scenario in dict.fromkeys(row["point"]["scenario"] for row in done):
         own = [row for row in done if row["point"]["scenario"] == scenario]
         swept = [axis for axis in SWEPT if len({row["point"][axis] for row in own}) > 1]
@@ -104,7 +106,8 @@ def caption(report: dict, rows: list[dict], axis: str) -> str:
     )
 
 
-def draw(path: Path, lines: dict[str, Curve], title: str, axis: str, words: str) -> None:
+def draw(path: Path, lines: dict[str, Curve], title: str, axis: str, words: str, *, orders: bool = False) -> None:
+    """orders: the values are orders of magnitude apart."""
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=SIZE_INCHES, dpi=DOTS_AN_INCH, layout="constrained")
@@ -117,7 +120,10 @@ def draw(path: Path, lines: dict[str, Curve], title: str, axis: str, words: str)
         axes.plot(*zip(*points, strict=True), label=name, color=colour, marker=marker, linestyle=dashes)
     axes.set_title(title, loc="left")
     axes.set_xlabel("a second" if axis == "rate" else axis)
-    axes.set_ylim(bottom=0)
+    if orders:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
     if axis in ("bindings", "destinations"):
         axes.set_xscale("log")
     if axis != "rate":

@@ -16,7 +16,7 @@ from sipcore.endpoint cimport Endpoint
 from sipcore.entries cimport Entries, Entry, packer_entry, packer_put, reader_entry, reader_put
 from sipcore.hashing cimport Hasher, HashKey, hasher_add_field, hasher_end, hasher_start, siphash
 from sipcore.packed cimport (
-    Octets, Packer, Reader, packer_array, packer_number, reader_array, reader_number, reader_octets, reader_skip,
+    packer_begin, Octets, Packer, Reader, packer_array, packer_number, reader_array, reader_number, reader_octets, reader_skip,
 )
 from sipcore.reasons cimport REASON_NO_ROOM
 from sipcore.slices cimport byte_lower, bytes_ieq
@@ -476,7 +476,7 @@ cdef class LocationTable:
                 i += 1
                 if not slot_full(record):
                     continue
-                packer.length = 0
+                packer_begin(&packer)
                 packer_record(&packer, record)
                 if packer.failed:
                     raise MemoryError("an entry of a snapshot")

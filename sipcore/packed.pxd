@@ -26,7 +26,7 @@ cdef struct Packer:            # owns `out`; free() gives it back
     uint8_t* out
     uint32_t room
     uint32_t length
-    bint failed                # no memory: nothing is written from then on
+    bint failed                # no memory: nothing is written until it begins anew
 
 
 cdef inline Reader reader_of(const uint8_t* data, uint32_t at, uint32_t end) noexcept nogil:
@@ -129,6 +129,12 @@ cdef inline uint32_t reader_array(Reader* reader, uint32_t most) noexcept nogil:
 
 # Passes over one value of any kind, whatever it holds.
 cdef void reader_skip(Reader* reader) noexcept nogil
+
+
+cdef inline void packer_begin(Packer* packer) noexcept nogil:
+    """What was written is gone; its memory is used again."""
+    packer.length = 0
+    packer.failed = False
 
 
 cdef inline bint packer_room(Packer* packer, uint32_t octets) noexcept nogil:

@@ -12,7 +12,7 @@ from sipcore.location cimport (
     AOR_MAX, CALL_ID_MAX, CONTACT_MAX, Binding, BindingTexts, LocationTable, Record, binding_texts, contact_same, location_clear,
     location_find, location_put, location_record, location_remove,
 )
-from sipcore.packed cimport Packer, Reader, packer_array, packer_number, packer_octets
+from sipcore.packed cimport Packer, Reader, packer_array, packer_begin, packer_number, packer_octets
 from sipcore.slices cimport bytes_eq
 
 cdef enum:
@@ -205,7 +205,7 @@ cdef class Evaluator:
             verdict = weigh(op, &change, now_ms, self.max_contacts)
         if verdict != TAKEN:
             return verdict
-        self.packer.length = 0
+        packer_begin(&self.packer)
         packer_entry(&self.packer, &entry)
         pack_changes(&self.packer, op, &change, now_ms)
         if change.puts == 0 and change.removes == 0:

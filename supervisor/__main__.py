@@ -10,7 +10,11 @@ from supervisor import logs
 from supervisor.control import ControlError
 from supervisor.dispatcher_list import ListError
 from supervisor.service import Supervisor
-from supervisor.stores import StoreError
+from supervisor.stores import (
+    StoreError,
+    memory,  # noqa: F401  a spare has all in memory that it will need: on disk there may be another version by then
+    sqlite,  # noqa: F401
+)
 
 EX_CONFIG = 78  # sysexits.h: the arbiter does not start us again for this
 

@@ -27,13 +27,14 @@ from typing import Any
 from sipcore import counters, steering
 from supervisor import config, launch, logs, quarantine, rundir, sockets
 from supervisor.children import CRASH_DEATHS, CRASH_WINDOW_MS, EX_CONFIG, Child, Command, spawn
-from supervisor.spare import AFTER_MS, Spare
+from supervisor.spare import AFTER_MS, GIVEN_UP_MS, Spare
 
 EX_OK, EX_UNAVAILABLE, EX_SOFTWARE = 0, 69, 70  # sysexits.h
 ROOT = Path(__file__).resolve().parent.parent   # where our packages stand, installed or not
 
 DRAIN_MS = 5_000      # from TERM to KILL: answers in flight are back by then (RFC 3261's T4); calls outlive workers
 START_MAX_MS = 60_000  # from exec to ready; a replica of a million bindings takes 10 s
+PROMOTED_MAX_MS = 20_000  # the same for one that had stood by: if it hangs, an ordinary start is tried
 HANG_MS = 3_000       # a heartbeat this old: a worker passes its batch boundary five times a second even when idle
 DUMP_MS = 500         # from the request for a stack dump to the kill
 SUPERVISOR_HANG_MS = 10_000  # it comes round five times a second; a commit may have to wait for a slow disk
@@ -155,13 +156,14 @@ class Arbiter:
 
     def _start(self, child: Child, now: int) -> None:
         try:
-            pid, ready_read = self._promote(child) or self._spawn(child)
+            promoted = self._promote(child)
+            pid, ready_read = promoted or self._spawn(child)
         except OSError as error:  # no memory, too many processes or descriptors: as if it had died at once
             self.log.error("%s could not be started: %s", child.name, error.strerror)
             self._again(child, now)
             return
         self.selector.register(ready_read, selectors.EVENT_READ, lambda: self._on_ready(child, ready_read))
-        child.started(pid, ready_read, now)
+        child.started(pid, ready_read, now, promoted=promoted is not None)
         self._pin(child)
         if child.restarts:
             self.log.info("%s started again as pid %d", child.name, pid)
@@ -289,6 +291,7 @@ class Arbiter:
         spare.ended(status)
         spare.not_before_ms = now + AFTER_MS
         if not spare.expected:
+            spare.not_before_ms = now + (AFTER_MS if spare.died(now) is not None else GIVEN_UP_MS)
             self.log.error("%s (pid %d) %s; another one is started", spare.name, pid, spare.last_end)
         self._status()
 
@@ -317,7 +320,7 @@ class Arbiter:
     # Time
 
     def _on_time(self, now: int) -> None:
-        for child in self.children:
+        for child in self._everyone():
             if child.kill_at_ms is not None and now >= child.kill_at_ms:
                 self.log.warning("%s (pid %d) did not end in time: killed", child.name, child.pid)
                 child.send(signal.SIGKILL)
@@ -336,7 +339,7 @@ class Arbiter:
 
     def _wait_ms(self) -> int:
         now = now_ms()
-        due = [at for child in self.children for at in (child.kill_at_ms, child.start_at_ms) if at is not None]
+        due = [at for child in self._everyone() for at in (child.kill_at_ms, child.start_at_ms) if at is not None]
         if self.exit_code is None:
             due.append(self.watched_ms + TICK_MS)
         return max(0, min(due, default=now + TICK_MS) - now)
@@ -350,7 +353,7 @@ class Arbiter:
             if child.pid is None or child.kill_at_ms is not None:
                 continue
             silent_ms = now - max(child.started_ms, self.grace_ms)
-            limit_ms = START_MAX_MS
+            limit_ms = PROMOTED_MAX_MS if child.promoted else START_MAX_MS
             if child.ready:
                 beat_ms, limit_ms = self._heartbeat(child)
                 silent_ms = now - max(beat_ms, child.ready_ms, self.grace_ms)
@@ -402,7 +405,8 @@ class Arbiter:
         if self.rolling:
             self.log.warning("the workers are being restarted already")
             return
-        self.spares[launch.ROLE_WORKER].retire()  # it has the program in memory as it was
+        for spare in self.spares.values():  # they have the program in memory as it was
+            spare.retire(now_ms() + DRAIN_MS)
         self.rolling.extend(self.children[1:])
         self.log.info("restarting %d workers one by one", self.workers)
         self._ask_to_end(self.rolling[0], now_ms(), signal.SIGUSR2)
@@ -434,7 +438,7 @@ class Arbiter:
         self.exit_code = code
         self.rolling.clear()
         for spare in self.spares.values():
-            spare.retire()
+            spare.retire(now + DRAIN_MS)
         notify("STOPPING=1")
         self.log.info("ending: the workers drain, %d s at most", DRAIN_MS // 1000)
         for child in self.children:

@@ -33,6 +33,7 @@ class Child:
         self.start_at_ms: int | None = None  # due to be started
         self.kill_at_ms: int | None = None   # was asked to end; SIGKILL then
         self.expected = False                # its end was asked for, and is no crash
+        self.promoted = False                # the process had stood by as a spare
         self.last_end: str | None = None
         self.deaths: deque[int] = deque(maxlen=CRASH_DEATHS)
 
@@ -46,10 +47,11 @@ class Child:
         """How often the place was filled again."""
         return max(0, self.starts - 1)
 
-    def started(self, pid: int, ready_pipe: int, now_ms: int) -> None:
+    def started(self, pid: int, ready_pipe: int, now_ms: int, *, promoted: bool = False) -> None:
         """A process fills the place; it writes to the other end of ready_pipe when it serves."""
         self.pid, self.ready_pipe, self.started_ms = pid, ready_pipe, now_ms
         self.ready, self.ready_ms, self.start_at_ms, self.kill_at_ms, self.expected = False, 0, None, None, False
+        self.promoted = promoted
         self.starts += 1
 
     def ended(self, status: int) -> int | None:

@@ -131,8 +131,8 @@ KEYS = (
         65536, 1 << 30, restart=True),
     Key("edge", "coalesce_us", "whole", 500,
         "How long a busy worker lets datagrams come together before it takes them, in microseconds (as rx-usecs of "
-        "ethtool does for a network card): fewer wake-ups, less CPU. A worker with little to do never waits. 0: none "
-        "ever does.",
+        "ethtool does for a network card): fewer wake-ups, less CPU. A worker with little to do never waits, one "
+        "to which REGISTERs alone come waits up to 4 ms. 0: none ever does.",
         0, 5000),
     Key("edge", "max_transactions", "whole", 1000000,
         "Transactions per worker (2.5 KB each while alive, then 256 octets for 32 s); above it new requests get 503.",

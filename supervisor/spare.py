@@ -12,6 +12,7 @@ from supervisor import launch
 from supervisor.children import Child, Command, spawn
 
 AFTER_MS = 1_000  # from the last change: what had to be done at once is done
+GIVEN_UP_MS = 60_000  # until the next one, where spares die as fast as they are started
 
 
 class Spare(Child):
@@ -33,7 +34,8 @@ class Spare(Child):
             document_read, document_write = os.pipe()
             kept.callback(os.close, document_write)
             ours.callback(os.close, document_read)
-            fcntl.fcntl(document_write, fcntl.F_SETPIPE_SZ, launch.DOCUMENT_MAX)
+            with contextlib.suppress(OSError):  # where pipes must be small, a document of some KB still fits
+                fcntl.fcntl(document_write, fcntl.F_SETPIPE_SZ, launch.DOCUMENT_MAX)
             inherited = sorted({document_read, ready_write, *descriptors})
             pid = spawn(command(self.stands_for, document_read), inherited, environment)
             kept.pop_all()
@@ -62,9 +64,10 @@ class Spare(Child):
             self._close()
         return pid, ready_pipe
 
-    def retire(self) -> None:
-        """It is not needed any more: without a document it ends."""
+    def retire(self, kill_at_ms: int) -> None:
+        """It is not needed any more: without a document it ends, or is killed then."""
         self.expected = True
+        self.kill_at_ms = kill_at_ms if self.pid is not None else None
         self._close()
 
     def ended(self, status: int) -> int | None:

@@ -85,6 +85,7 @@ cdef struct Edge:
     int64_t heir_until_ms
     int64_t now_ms                 # monotonic, read once a batch
     HashKey key
+    uint64_t loop_seed             # of loop_key: made from the key, which it must not tell
     uint64_t random                # state of a small generator (weights, tags): nothing secret
     uint32_t listener_count
     Listener listener[LISTENERS_MAX]

@@ -36,11 +36,12 @@ cdef uint64_t branch_key(const Edge* edge, uint64_t server, uint32_t index) noex
 
 
 cdef uint32_t loop_key(const Edge* edge, const Message* request, const Endpoint* source) noexcept nogil:
-    """A quick hash: whoever forged it would make his own request come back or end, and Max-Forwards ends it anyway."""
+    """A quick hash, whose seed can be found out from what it gives: whoever did could make requests of his own come back or end, and
+    Max-Forwards ends them anyway. The seed says nothing of the key."""
     cdef const uint8_t* data = request.data
     cdef const Header* route = message_find(request, HDR_ROUTE)
     cdef uint8_t inwards = dispatcher_source(edge.dispatcher, source, edge.settings.source_any_port) == DESTINATION_NONE
-    cdef uint64_t hash = quick_field(edge.key.k0, data + request.request_uri.start, request.request_uri.length)
+    cdef uint64_t hash = quick_field(edge.loop_seed, data + request.request_uri.start, request.request_uri.length)
     hash = quick_field(hash, data + request.from_tag.start, request.from_tag.length)
     hash = quick_field(hash, data + request.to_tag.start, request.to_tag.length)
     hash = quick_field(hash, data + request.call_id.start, request.call_id.length)

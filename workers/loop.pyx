@@ -11,6 +11,7 @@ from sipcore.counters cimport (
 )
 from sipcore.dispatcher cimport DispatcherTable
 from sipcore.endpoint cimport Endpoint
+from sipcore.hashing cimport siphash
 from sipcore.location cimport LocationTable
 from sipcore.steering cimport worker_text
 from sipcore.timers cimport timers_wait
@@ -78,6 +79,8 @@ cdef class Engine:
     cdef int epoll
     cdef int log_fd
     cdef int64_t turn_ns     # when the last turn of the loop began
+    cdef int64_t served_ms   # and when it ended
+    cdef bint stalled        # the present one began late
     cdef uint32_t taken      # datagrams that the present turn has read
     cdef bint left           # it left some in a socket
     cdef int64_t started_ms  # an heir forwards for as long as a transaction of the dead worker may live: Timer C and 64*T1
@@ -133,6 +136,7 @@ cdef class Engine:
         """A row that was used before belongs to a worker that died: its responses are ours to forward."""
         self.edge.heir = self.edge.counter[<int>COUNT_PID] != 0
         self.started_ms = self.edge.now_ms
+        self.served_ms = self.edge.now_ms
         self.turn_ns = self.edge.now_ms * 1000000
         self.edge.counter[<int>COUNT_PID] = os.getpid()
         self.edge.counter[<int>COUNT_LIVE] = 0
@@ -199,6 +203,7 @@ cdef class Engine:
             raise ValueError("the key must have 16 octets, dispatcher.refuse_text and edge.user_agent fewer than 128")
         self._take_names(names)
         memcpy(&self.edge.key, <const uint8_t*>key, 16)
+        self.edge.loop_seed = siphash(&self.edge.key, <const uint8_t*>b"loop", 4)
         self.edge.settings.lookup_first = edge["initial"] == "lookup-first"
         self.edge.settings.source_any_port = dispatcher["match_source"] == "address"
         self.edge.settings.use_domain = settings["registrar"]["use_domain"]
@@ -288,6 +293,7 @@ cdef class Engine:
             got = self._wait(events, until_ms)
             now_ns = monotonic_ns()
             edge.now_ms = now_ns // 1000000
+            self.stalled = edge.now_ms - self.served_ms > LATE_MS
             self.taken = 0
             self.left = False
             registers = edge.counter[<int>COUNT_REGISTERS]
@@ -303,10 +309,11 @@ cdef class Engine:
                         self._read(events[i].data.u32)
             router_timers(edge)
             self._finish_batch()
-            if edge.now_ms - self.turn_ns // 1000000 > LATE_MS:
+            if self.stalled:
                 pace_stalled(&edge.pace, edge.now_ms)
             pace_turn(&edge.pace, self.taken, <uint32_t>(edge.counter[<int>COUNT_REGISTERS] - registers), self.left, edge.now_ms)
             self.turn_ns = now_ns
+            self.served_ms = monotonic_ms()
             if edge.registry.held and edge.now_ms >= registers_due_ms(edge):
                 flags |= 2
                 edge.registry.held = 0
@@ -343,7 +350,7 @@ cdef class Engine:
     cdef void _read(self, uint32_t listener) noexcept nogil:
         cdef int i, got
         cdef int rounds
-        for rounds in range(LATE_ROUNDS_MAX if self.edge.now_ms - self.turn_ns // 1000000 > LATE_MS else ROUNDS_MAX):
+        for rounds in range(LATE_ROUNDS_MAX if self.stalled else ROUNDS_MAX):
             got = self.receiver.receive(self.edge.listener[listener].fd, <uint16_t>listener)
             for i in range(got):
                 router_datagram(self.edge, self.receiver.item[i].data, self.receiver.item[i].length, &self.receiver.item[i].source, False)
@@ -372,10 +379,12 @@ cdef class Engine:
             if got < 0:
                 continue
             count(self.edge.counter, COUNT_INBOX_IN)
+            self.taken += 1
             if header.kind == INBOX_UNREACHABLE:
                 router_unreachable(self.edge, self.receiver.item[0].data, self.receiver.item[0].length, &header.peer, True)
             else:
                 router_datagram(self.edge, self.receiver.item[0].data, self.receiver.item[0].length, &header.peer, True)
+        self.left = True
 
     cdef void _finish_batch(self) noexcept nogil:
         """Sends; what the kernel refused is tried elsewhere, which may give more to send."""

@@ -5,7 +5,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
 from sipcore.entries cimport OP_FIELDS
-from sipcore.packed cimport packer_array, packer_number, packer_raw
+from sipcore.packed cimport packer_array, packer_begin, packer_number, packer_raw
 
 from sipcore import wire
 
@@ -70,7 +70,7 @@ cdef uint32_t operations_pack(Operations* operations, int64_t now_ms) noexcept n
     """One frame's operations, those that are to be sent; how many."""
     cdef Waiting* waiting
     cdef uint32_t count = 0
-    operations.packer.length = 0
+    packer_begin(&operations.packer)
     while operations.unsent < operations.released and count < OPS_MAX:
         waiting = operations_find(operations, operations.unsent)
         operations.unsent += 1

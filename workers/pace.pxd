@@ -5,7 +5,8 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 cdef enum:
     PACE_WINDOW_MS = 50     # what is judged at a time: long against a scheduler's slice, short against a retransmission
     PACE_GATHER = 4         # datagrams that must be expected in one coalesce_us, or waiting for them saves nothing
-    PACE_PATIENCE = 8       # coalesce_us that REGISTERs alone wait for each other: 4 of the 20 ms that their operations do
+    PACE_PATIENCE = 8       # coalesce_us that REGISTERs alone wait for each other, and PACE_PATIENCE_US at most: 4 of the 20 ms that
+    PACE_PATIENCE_US = 4000 # their operations wait
     PACE_LATE_WINDOWS = 4   # in a row in which the sockets were never empty: 200 ms of that are more than it can serve
     PACE_GRACE_WINDOWS = 40 # more of them after a time in which nobody served (2 s): what waits is to be caught up with, not refused
     PACE_ALL = 65536        # every new request is taken
@@ -34,6 +35,6 @@ cdef inline int64_t pace_until_ns(const Pace* pace, int64_t turn_ns) noexcept no
     return turn_ns + <int64_t>pace.gap_us * 1000 if pace.gathering and not pace.left else 0
 
 
-cdef inline bint pace_admits(const Pace* pace, uint64_t random) noexcept nogil:
-    """Whether one more new request is taken; `random`: 64 random bits."""
-    return pace.admitted == PACE_ALL or (random >> 48) < pace.admitted
+cdef inline bint pace_admits(const Pace* pace, uint64_t key) noexcept nogil:
+    """Whether one more new request is taken; `key`: 64 bits that are evenly spread, the same for its retransmission."""
+    return pace.admitted == PACE_ALL or (key >> 48) < pace.admitted

@@ -27,7 +27,9 @@ cdef void pace_turn(Pace* pace, uint32_t taken, uint32_t registers, bint left, i
     pace.emptied |= not left
     if elapsed_ms < PACE_WINDOW_MS:
         return
-    pace.gap_us = pace.coalesce_us * (PACE_PATIENCE if pace.registers == pace.taken else 1)
+    pace.gap_us = pace.coalesce_us
+    if pace.registers == pace.taken:
+        pace.gap_us = max(pace.gap_us, min(pace.gap_us * PACE_PATIENCE, <uint32_t>PACE_PATIENCE_US))
     pace.gathering = <uint64_t>pace.taken * pace.gap_us >= <uint64_t>PACE_GATHER * 1000 * <uint64_t>elapsed_ms
     for _ in range(elapsed_ms // PACE_WINDOW_MS):  # one with nothing to do sleeps for several
         _admit(pace)
@@ -70,8 +72,8 @@ cdef class Pacer:
         """When to look at the sockets after the turn that began at turn_ns; 0: as soon as one is ready."""
         return pace_until_ns(&self.pace, turn_ns)
 
-    def admits(self, uint64_t random) -> bool:
-        return pace_admits(&self.pace, random)
+    def admits(self, uint64_t key) -> bool:
+        return pace_admits(&self.pace, key)
 
     @property
     def share(self) -> float:

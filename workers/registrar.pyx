@@ -8,7 +8,7 @@ from sipcore.entries cimport Contact, Operation, packer_operation
 from sipcore.headers cimport HDR_CONTACT, HDR_EXPIRES, HDR_REQUIRE, HDR_USER_AGENT
 from sipcore.location cimport AOR_MAX, CONTACT_MAX, Binding, Record, binding_texts, location_find
 from sipcore.message cimport Header, Message, message_find, message_next
-from sipcore.packed cimport Octets, Packer, Reader, packer_raw, reader_octets, reader_of
+from sipcore.packed cimport Octets, Packer, Reader, packer_begin, packer_raw, reader_octets, reader_of
 from sipcore.slices cimport DECIMAL_MAX, Slice, bytes_eq, decimal_put, slice_number, slice_of
 from sipcore.uri cimport SCHEME_SIP, SCHEME_SIPS, Uri, uri_aor, uri_parse
 from workers.edge cimport Name, Registry
@@ -115,7 +115,7 @@ cdef void list_bindings(Edge* edge, const Octets* aor, int64_t now_ms) noexcept 
     cdef const Record* record = location_find(edge.location, aor.data, aor.length)
     cdef const Binding* binding = record.bindings if record != NULL else NULL
     cdef Packer* headers = &edge.registry.headers
-    headers.length = 0
+    packer_begin(headers)
     while binding != NULL:
         if binding.expires_ms > now_ms:
             put_text(headers, b"Contact: <")
@@ -222,13 +222,22 @@ cdef Verdict judge(Edge* edge, const Message* request, Operation* op) noexcept n
     return verdict if verdict.status else judge_contacts(edge, request, op)
 
 
+cdef void answer(Edge* edge, uint32_t number, const Message* request, int status, const char* phrase) noexcept nogil:
+    """With registry.headers; 500 where there was no memory for them: a 200 without its contacts would say that there are none."""
+    cdef Packer* headers = &edge.registry.headers
+    if headers.failed:
+        upstream_reply(edge, number, request, 500, b"Server Internal Error", NULL, 0)
+    else:
+        upstream_reply(edge, number, request, status, phrase, headers.out, headers.length)
+
+
 cdef void registrar_take(Edge* edge, uint32_t number) noexcept nogil:
     cdef const Message* request = &edge.message
     cdef Transaction* transaction = &edge.transactions.transaction[number]
     cdef Registry* registry = &edge.registry
     cdef Operation op
     cdef Verdict verdict
-    registry.headers.length = 0
+    packer_begin(&registry.headers)
     verdict = judge(edge, request, &op)
     if verdict.status == 0 and op.contacts == 0 and not op.star:
         # 10.3 step 6: a fetch changes nothing, so the log need not hear of it
@@ -236,7 +245,7 @@ cdef void registrar_take(Edge* edge, uint32_t number) noexcept nogil:
         verdict = Verdict(200, b"OK")
     elif verdict.status == 0:
         op.flow = <const uint8_t*>&transaction.source
-        registry.operation.length = 0
+        packer_begin(&registry.operation)
         packer_operation(&registry.operation, &op)
         if registry.operations != NULL and not registry.operation.failed and operations_add(
                 registry.operations, registry.operation.out, registry.operation.length, number, transaction.generation, edge.now_ms):
@@ -244,7 +253,7 @@ cdef void registrar_take(Edge* edge, uint32_t number) noexcept nogil:
             return
         put_text(&registry.headers, b"Retry-After: 5\r\n")
         verdict = Verdict(503, b"Service Unavailable")
-    upstream_reply(edge, number, request, verdict.status, verdict.phrase, registry.headers.out, registry.headers.length)
+    answer(edge, number, request, verdict.status, verdict.phrase)
 
 
 cdef void reply(Edge* edge, const Waiting* waiting, int status, const char* phrase) noexcept nogil:
@@ -256,7 +265,7 @@ cdef void reply(Edge* edge, const Waiting* waiting, int status, const char* phra
         return
     request = upstream_request(edge, waiting.transaction)
     if request != NULL:
-        upstream_reply(edge, waiting.transaction, request, status, phrase, edge.registry.headers.out, edge.registry.headers.length)
+        answer(edge, waiting.transaction, request, status, phrase)
 
 
 cdef class Registrar:
@@ -291,6 +300,6 @@ cdef class Registrar:
         """The supervisor's verdict on an operation."""
         cdef Waiting* waiting = operations_find(&self.outstanding.operations, op_id)
         if waiting != NULL:
-            self.edge.registry.headers.length = 0
+            packer_begin(&self.edge.registry.headers)
             reply(self.edge, waiting, status, phrase)
             operations_drop(&self.outstanding.operations, waiting)

@@ -1,5 +1,6 @@
 """What happens to each datagram: the default profile, in the order in which edge scripts do it."""
 
+from libc.stdint cimport int64_t, uint16_t, uint64_t
 from libc.stdlib cimport abort, free, malloc
 from libc.string cimport memcpy
 
@@ -10,7 +11,6 @@ from sipcore.counters cimport (
 )
 from sipcore.edits cimport edits_apply, edits_pop_via, edits_reset
 from sipcore.endpoint cimport endpoint_set_host
-from libc.stdint cimport int64_t, uint16_t, uint64_t
 from sipcore.hashing cimport hex_value
 from sipcore.headers cimport (
     HDR_PROXY_REQUIRE, HDR_VIA, METHOD_ACK, METHOD_CANCEL, METHOD_INVITE, METHOD_OPTIONS, METHOD_REGISTER,
@@ -23,7 +23,7 @@ from sipcore.timers cimport TIMER_NONE, timers_due
 from sipcore.uri cimport Uri
 from sipcore.via cimport Via, via_parse
 from workers.datagram cimport INBOX_DATAGRAM, INBOX_UNREACHABLE, NO_BRANCH, SLOT, inbox_send, outbox_put
-from workers.edge cimport PARKED_MAX, Parked, edge_random
+from workers.edge cimport PARKED_MAX, Parked
 from workers.forward cimport BRANCH_KEY_AT, BRANCH_LENGTH, BRANCH_LISTENER_AT, BRANCH_LOOP_AT, edge_room
 from workers.keys cimport branch_key, loop_key, server_key
 from workers.profile cimport profile_in_dialog, profile_initial, profile_is_us
@@ -212,17 +212,8 @@ cdef void _request(Edge* edge, const Endpoint* source) noexcept nogil:
         _cancel(edge, source, number)
     elif number != NONE:
         upstream_again(edge, number)
-    elif _is_too_much(edge):  # behind retransmissions, and before any work is spent on it
-        count(edge.counter, COUNT_OVERLOAD)
-        answer_stateless(edge, source, 503, "Service Unavailable", <const uint8_t*>RETRY_HEADER, 16)
     else:
         _new_request(edge, source, key)
-
-
-cdef bint _is_too_much(Edge* edge) noexcept nogil:
-    """More comes than can be served, and this begins something new; OPTIONS ask for no work, and pings have to be answered."""
-    return (edge.message.to_tag.length == 0 and edge.message.method != METHOD_OPTIONS
-            and not pace_admits(&edge.pace, edge_random(edge)))
 
 
 cdef void _cancel(Edge* edge, const Endpoint* source, uint32_t number) noexcept nogil:
@@ -244,6 +235,9 @@ cdef void _new_request(Edge* edge, const Endpoint* source, uint64_t key) noexcep
         _refuse(edge, source, reason)
     elif options and message.to_tag.length == 0 and profile_is_us(edge, message.data, &uri):
         _options(edge, source)  # even with Max-Forwards 0: it has arrived
+    elif message.to_tag.length == 0 and not pace_admits(&edge.pace, key):  # by its key: a retransmission is judged alike
+        count(edge.counter, COUNT_OVERLOAD)
+        answer_stateless(edge, source, 503, "Service Unavailable", <const uint8_t*>RETRY_HEADER, 16)
     elif message.size > REQUEST_MAX:
         answer_stateless(edge, source, 513, "Message Too Large", NULL, 0)
     elif message.max_forwards == 0:

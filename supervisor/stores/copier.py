@@ -1,4 +1,4 @@
-"""Copies SQLite's write-ahead log back into the database, beside the loop: it waits for the disk, and nobody for it."""
+"""Copies SQLite's write-ahead log back into the database, beside the loop, which would have to wait for the disk."""
 
 import contextlib
 import sqlite3
@@ -11,6 +11,7 @@ class Copier:
     def __init__(self, path):
         self.path = path
         self.thread = None
+        self.failure = None  # of the last copy: why it was none
 
     def start(self):
         """Copies what is written up to now."""
@@ -26,6 +27,9 @@ class Copier:
             self.thread = None
 
     def _copy(self):
-        # a copy that fails leaves the log as it is: whoever writes next learns of the disk
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self.path)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        self.failure = None
+        try:
+            with contextlib.closing(sqlite3.connect(self.path)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:  # the log stays as it is, and nothing is lost
+            self.failure = error

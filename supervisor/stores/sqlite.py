@@ -9,6 +9,7 @@ from the wall clock as it was last seen, and the log gets a new epoch.
 
 import contextlib
 import fcntl
+import logging
 import os
 import secrets
 import sqlite3
@@ -18,11 +19,13 @@ from sipcore import wire
 from supervisor.stores import KEY_OCTETS, Blob, Loaded, StoreError
 from supervisor.stores.copier import Copier
 
+logger = logging.getLogger("viaduct.store")
 SCHEMA = 2
 BUSY_TIMEOUT_S = 2.0       # how long the last supervisor may take to let go of the file
 CACHE_KIB = 4 << 10        # of the database: it is written from end to end and read once
 LOCK_EVERY_S = 0.02        # between two looks whether it has
-WAL_OCTETS = 4 << 20       # written to SQLite's own log before it is copied back
+WAL_OCTETS = 4 << 20       # of SQLite's own log, before it is copied back
+PAGES_OCTETS = 8 << 10     # that a statement adds to it at the least: whole pages, a leaf and often what points to it
 # A checkpoint begins when the log has so many (20 MB), and as many as the table has AORs: a start reads no AOR more
 # than about two times, and an entry pays for no more than one of a checkpoint.
 LOG_ENTRIES = 100_000
@@ -68,7 +71,7 @@ class SqliteStore:
         self.walk_sequence = 0   # where the log stood at its beginning,
         self.next_part = 0       # and the number of the next part
         self.stale = True        # there may be rows that no start would read
-        self.wal_octets = 0      # written since they were last copied back
+        self.wal_octets = 0      # in SQLite's own log since it was last copied back, at the least
         self.copier = Copier(path)
         self.connection = self.lock = None
         try:
@@ -106,7 +109,7 @@ class SqliteStore:
             # one statement outside a transaction is a transaction: committed when it returns
             self.connection.execute("INSERT INTO log VALUES (?,?,?,?)",
                                     (last_sequence, first_sequence, self.base_ms, entries))
-            self.wal_octets += len(entries)
+            self.wal_octets += PAGES_OCTETS + len(entries)
         except sqlite3.Error as error:
             raise self._error("written", error) from error
 
@@ -200,14 +203,17 @@ class SqliteStore:
             raise self._error("read", error) from error
 
     def _copy_back(self):
-        """Has the copier copy SQLite's own log, which waits for the disk; then, here, what was written meanwhile: only
-        when all is copied and nobody writes, that log begins anew."""
+        """Has the copier copy SQLite's own log, which waits for the disk; then, here, the little that was written
+        meanwhile: only when all is copied and nobody writes, that log begins anew."""
         if self.copier.thread is None:
             self.copier.start()
             return
         self.copier.stop()
-        self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         self.wal_octets = 0
+        if self.copier.failure is None:
+            self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        else:  # tried again when as much was written once more; whoever appends learns of the disk
+            logger.warning("[store] %s: its log could not be copied back: %s", self.path, self.copier.failure)
 
     def _write_parts(self):
         """Writes parts of the checkpoint for STEP_S; with the last one it takes the place of all before it."""
@@ -223,7 +229,7 @@ class SqliteStore:
                 entries = wire.encode_entries(encoded)
                 self.connection.execute("INSERT INTO checkpoint VALUES (?,?,?)",
                                         (self.next_part, self.base_ms, entries))
-                self.wal_octets += len(entries)
+                self.wal_octets += PAGES_OCTETS + len(entries)
                 self.next_part += 1
                 if time.monotonic() > end:
                     break
@@ -239,6 +245,7 @@ class SqliteStore:
                                              ("checkpoint", "part", "> ?", self.last_part)):
             found = f"SELECT {key} FROM {table} WHERE {key} {condition} LIMIT {STEP_ROWS}"
             while self.connection.execute(f"DELETE FROM {table} WHERE {key} IN ({found})", (limit,)).rowcount:
+                self.wal_octets += PAGES_OCTETS
                 if time.monotonic() > end:
                     return
         self.stale = False

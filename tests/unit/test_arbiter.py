@@ -178,6 +178,49 @@ def test_a_spare_that_dies_is_replaced(start):
     assert edge.child("worker 0")["restarts"] == edge.child("worker 1")["restarts"] == 0
 
 
+def test_a_spare_that_does_not_end_is_killed(start):
+    edge = start({"constants": {"DRAIN_MS": 300}})
+    os.kill(spare(edge), signal.SIGSTOP)
+    edge.process.send_signal(signal.SIGTERM)
+    assert edge.ended() == 0
+    assert "spare worker" in edge.text() and "did not end in time" in edge.text()
+
+
+def test_a_spare_that_hangs_does_not_keep_a_place_empty(start):
+    edge = start({"constants": {"PROMOTED_MAX_MS": 500, "DUMP_MS": 100}})
+    ready = spare(edge)
+    old = edge.child("worker 1")["pid"]
+    os.kill(ready, signal.SIGSTOP)
+    os.kill(old, signal.SIGKILL)
+    edge.until(lambda: edge.child("worker 1")["pid"] == ready, "the spare in its place")
+    assert edge.fresh("worker 1", ready)["pid"] != old
+
+
+def test_no_descriptor_is_lost_with_a_promotion(start):
+    edge = start()
+    counts = []
+    for _ in range(3):
+        spare(edge), spare(edge, "supervisor")
+        counts.append(len(os.listdir(f"/proc/{edge.process.pid}/fd")))
+        for name in ("worker 0", "supervisor"):
+            old = edge.child(name)["pid"]
+            os.kill(old, signal.SIGKILL)
+            edge.fresh(name, old)
+    assert counts[0] == counts[1] == counts[2]
+
+
+def test_spares_that_die_at_once_are_given_up_for_a_while(start):
+    edge = start({"constants": {"AFTER_MS": 0, "GIVEN_UP_MS": 3_600_000, "CRASH_DEATHS": 3}})
+    for _ in range(3):
+        dying = spare(edge)
+        os.kill(dying, signal.SIGKILL)
+        edge.says(f"spare worker (pid {dying})")
+    edge.until(lambda: edge.child("spare worker")["pid"] is None, "none")
+    time.sleep(1.2)  # two looks
+    assert edge.child("spare worker")["pid"] is None
+    assert edge.child("worker 0")["ready"]
+
+
 def test_a_worker_is_replaced_where_its_spare_died_with_it(start):
     edge = start(workers=1)
     first = spare(edge)

@@ -51,6 +51,13 @@ def test_what_failed_is_not_drawn():
     assert list(plots.groups(report(broken)["rows"])) == []
 
 
+def test_a_rate_that_was_too_much_is_not_drawn():
+    collapsed = row("kamailio", 4000, rate=8000)
+    collapsed.result.done = 5
+    (found,) = plots.groups(report(row("kamailio", 200), collapsed)["rows"])
+    assert plots.curves(found[2], "rate", "cpu") == {"kamailio": [(1000, 200)]}
+
+
 def test_a_caption_names_machine_commit_and_versions():
     words = plots.caption(BY_RATE, BY_RATE["rows"], "workers")
     assert "64 sources" in words and "2 workers" not in words  # these are the axis
