@@ -181,8 +181,9 @@ async def test_usr2_restarts_the_workers_one_by_one(field, edge):
 async def test_the_end_leaves_nothing(field, edge, number):
     running, phones, _ = await busy(field, edge)
     await phones[0].call("1000")
+    await asyncio.to_thread(running.wait_settled)
     pids = list(running.children())
-    assert len(pids) == 3
+    assert len(pids) == 5  # the supervisor, two workers, a spare of each role
     running.signal(number)
     assert await asyncio.to_thread(running.process.wait, 10) == 0
     assert wait_gone(pids, 1) == []
