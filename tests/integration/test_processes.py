@@ -56,7 +56,7 @@ async def test_hup_reloads_the_list(field, edge):
     third = await field.destination("three")
     running.write_list([third])
     running.signal(signal.SIGHUP)
-    await eventually(lambda: [row["URI"] for row in running.destinations()] == [third.uri], 5)
+    await eventually(lambda: [row["URI"] for row in running.destinations()] == [third.uri] and running.replicated(), 5)
     await phones[0].call("1000")
     assert third.seen["INVITE"] == 1
 

@@ -138,9 +138,9 @@ async def test_a_soak(edge, field, phones):
                 time.sleep(1)
                 running.write_list(steady(field)[:1 + part % 2])
                 running.signal(signal.SIGHUP)
-            pids = [one["pid"] for one in running.state()["children"] if one["pid"]] + [running.process.pid]
-            sizes = {pid: (resident(pid), descriptors(pid)) for pid in pids}
         calls, _ = load.survived()
+        pids = [one["pid"] for one in running.state()["children"] if one["pid"]] + [running.process.pid]
+        sizes = {pid: (resident(pid), descriptors(pid)) for pid in pids}
         measured.append((calls.setup_us.p99, sizes))
         megabytes = [size >> 20 for size, _ in sizes.values()]
         print(f"part {part + 1} of {PARTS}: p99 {calls.setup_us.p99} us, {megabytes} MB")

@@ -39,8 +39,8 @@ def test_cpu_counts_every_thread():
 
 def test_memory_grows_with_what_is_touched():
     before = pss([os.getpid()])
-    block = bytearray(os.urandom(1024)) * (16 << 10)
-    assert 12 << 20 < pss([os.getpid()]) - before < 24 << 20
+    block = bytearray(os.urandom(1024)) * (64 << 10)  # more than the C library ever takes from its heap
+    assert 60 << 20 < pss([os.getpid()]) - before < 72 << 20
     del block
 
 
