@@ -24,6 +24,7 @@ PROMPT_S = 0.2
 PARTS, PART_S = (2, 4.0) if LONGER == 1 else (20, 30.0)  # of a soak
 SOAK_RATE = CALLS_RATE if LONGER == 1 else 2 * CALLS_RATE  # half of what two cores carry with the generator on them
 GROWTH_MAX = 4 << 20    # octets of a process, from the first parts of a soak to the last
+KEPT_DESCRIPTORS = 1    # SQLite keeps that of the first copy of its log for the next ones
 LATER_MAX = 2.0         # p99 of the last part over that of the first ones
 
 
@@ -148,7 +149,7 @@ async def test_a_soak(edge, field, phones):
     (_, before), (late_us, after) = measured[settled - 1], measured[-1]
     for pid in before.keys() & after.keys():
         assert after[pid][0] - before[pid][0] < GROWTH_MAX
-        assert after[pid][1] <= before[pid][1]
+        assert after[pid][1] <= before[pid][1] + KEPT_DESCRIPTORS
     assert after.keys() == before.keys(), "a process was replaced"
     assert late_us < LATER_MAX * max(p99_us for p99_us, _ in measured[:settled])
     until(lambda: counted(running, "transactions") == 0, "transactions gone", 10 if LONGER == 1 else 80)
